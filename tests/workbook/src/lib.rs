@@ -1,0 +1,1 @@
+//! The end-to-end tests of the suite live in `tests/`.
