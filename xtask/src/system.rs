@@ -1,0 +1,1 @@
+//! What this system is and how it installs things.
