@@ -1,5 +1,8 @@
 //! `cargo xtask atlas`.
 
+pub mod page;
+mod patch;
+
 use crate::context::Context;
 use crate::exit::Exit;
 
