@@ -1,0 +1,61 @@
+//! The listings of the book. Each module is one listing: a small program against a real Redis.
+//!
+//! A listing is given the address of a Redis and the name of a stream that nobody else uses.
+//! What it prints is compared with `output/NAME.txt` by this crate's test, so the output that
+//! the book shows is what the code prints.
+
+pub mod consuming;
+pub mod crashes;
+pub mod first;
+pub mod giving_up;
+pub mod going_fast;
+pub mod one_effect;
+pub mod orders;
+pub mod sending;
+pub mod sharing;
+pub mod slots;
+pub mod staying_bounded;
+pub mod stopping;
+pub mod timeouts;
+
+/// The names of the listings, in the order of the book.
+pub const NAMES: &[&str] = &[
+    "first",
+    "sending",
+    "consuming",
+    "timeouts",
+    "sharing",
+    "slots",
+    "crashes",
+    "giving_up",
+    "staying_bounded",
+    "stopping",
+    "one_effect",
+    "going_fast",
+];
+
+/// Runs one listing by its name; it prints to standard output.
+///
+/// # Errors
+/// When there is no listing of that name, or Redis refuses a command.
+pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
+    match name {
+        "first" => first::run(redis, stream).await?,
+        "sending" => sending::run(redis, stream).await?,
+        "consuming" => consuming::run(redis, stream).await?,
+        "timeouts" => timeouts::run(redis, stream).await?,
+        "sharing" => sharing::run(redis, stream).await?,
+        "slots" => slots::run().await,
+        "crashes" => crashes::run(redis, stream).await?,
+        "giving_up" => giving_up::run(redis, stream).await?,
+        "staying_bounded" => staying_bounded::run(redis, stream).await?,
+        "stopping" => stopping::run(redis, stream).await?,
+        "one_effect" => one_effect::run(redis, stream).await?,
+        "going_fast" => going_fast::run(redis, stream).await?,
+        other => anyhow::bail!(
+            "there is no listing {other}; there are {}",
+            NAMES.join(", ")
+        ),
+    }
+    Ok(())
+}
