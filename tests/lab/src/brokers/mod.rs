@@ -1,0 +1,41 @@
+//! Brokers for checks: real ones, from whatever this machine has.
+//!
+//! For each kind of broker there is a ladder; the first rung that holds is taken:
+//!
+//! 0. one that `cargo xtask brokers up` keeps warm, if it answers;
+//! 1. `REDIS_URL`, `AMQP_URL`: if set it must work, nothing else is tried then;
+//! 2. a container, if an engine answers and has the pinned image or can pull it;
+//! 3. a local process of `redis-server` or `rabbitmq-server`, on a free port with a directory of its own.
+//!
+//! `WORKBOOK_BROKERS=docker` or `native` allows only the second or only the third.
+//!
+//! # Who removes them
+//! What the ladder starts belongs to a [`Keeper`]: a process of its own, outside the terminal's
+//! foreground group, that holds the brokers until its standard input ends. That happens however
+//! the process that wanted them ends, also by SIGKILL. Should the keeper itself be killed, then
+//! on Linux a local `redis-server` dies with it (`setpriv --pdeathsig`); whatever is left is
+//! swept when the next keeper starts, see [`mod@sweep`].
+
+mod container;
+mod handle;
+mod health;
+mod keeper;
+mod ladder;
+mod mend;
+mod native_amqp;
+mod native_redis;
+mod own;
+mod port;
+pub mod sweep;
+mod types;
+pub mod warm;
+
+pub use container::{AMQP_IMAGE, REDIS_IMAGE};
+pub use handle::Redis;
+pub use keeper::{Keeper, keep_if_asked};
+pub use own::OwnRedis;
+pub use types::{Attempt, Endpoints, How, Served, Unavailable, Wanted};
+
+pub(crate) use container::remove_labelled;
+pub(crate) use health::{forget_keys, redis_answers};
+pub(crate) use own::{CHECK_LABEL, note_of_containers};

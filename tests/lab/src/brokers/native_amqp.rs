@@ -1,0 +1,164 @@
+//! RabbitMQ as a local process.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::{health, port};
+
+/// A `rabbitmq-server` of ours, with a node name, ports, directories and a port mapper of its
+/// own, so that it neither meets nor disturbs another one. Dropping it kills it.
+pub(crate) struct NativeAmqp {
+    server: Child,
+    mapper: Child,
+    port: u16,
+}
+
+/// Distributions put a script on the PATH that changes to the user `rabbitmq`, who may not write
+/// into our directory; the server's own script, without that, is here.
+const SCRIPTS: [&str; 3] = [
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server",
+    "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
+];
+
+/// The script that starts the server, if it is installed.
+pub(crate) fn program() -> Option<PathBuf> {
+    let script = SCRIPTS
+        .iter()
+        .map(PathBuf::from)
+        .find(|script| script.exists());
+    script.or_else(|| which::which("rabbitmq-server").ok())
+}
+
+impl NativeAmqp {
+    /// Starts one with its files in `directory`, and waits until it answers.
+    pub(crate) async fn start(
+        program: &Path,
+        directory: &Path,
+        limit: Duration,
+    ) -> Result<Self, String> {
+        let ports = (|| Ok::<_, std::io::Error>((port::free()?, port::free()?, port::free()?)))();
+        let (port, distribution, mapper_port) =
+            ports.map_err(|error| format!("there are no free ports: {error}"))?;
+        // Erlang would start a port mapper by itself, as a daemon that nobody ever stops.
+        // One that runs already is used instead.
+        let mapper = Command::new("epmd")
+            .args(["-port", &mapper_port.to_string(), "-address", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot execute epmd, Erlang's port mapper: {error}"))?;
+        let server = match spawn(program, directory, port, distribution, mapper_port) {
+            Ok(server) => server,
+            Err(why) => {
+                end(mapper);
+                return Err(why);
+            }
+        };
+        let mut amqp = NativeAmqp {
+            server,
+            mapper,
+            port,
+        };
+        amqp.ready(directory, limit).await?;
+        Ok(amqp)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// The group of the server's processes.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id()
+    }
+
+    async fn ready(&mut self, directory: &Path, limit: Duration) -> Result<(), String> {
+        let start = tokio::time::Instant::now();
+        let address = format!("127.0.0.1:{}", self.port);
+        loop {
+            if let Ok(Some(status)) = self.server.try_wait() {
+                let log = std::fs::read_to_string(log_file(directory)).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+                let tail = lines[lines.len().saturating_sub(5)..].join(" / ");
+                return Err(format!("rabbitmq-server ended at once ({status}): {tail}"));
+            }
+            match health::amqp_answers(&address, limit).await {
+                Ok(()) => return Ok(()),
+                Err(why) if start.elapsed() > limit => {
+                    return Err(format!(
+                        "rabbitmq-server was started and does not answer: {why}"
+                    ));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+}
+
+impl Drop for NativeAmqp {
+    fn drop(&mut self) {
+        // The server is a script with an emulator and its helpers below it.
+        if let Ok(group) = i32::try_from(self.server.id()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _ = self.server.wait();
+        let _ = self.mapper.kill();
+        let _ = self.mapper.wait();
+    }
+}
+
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn log_file(directory: &Path) -> PathBuf {
+    directory.join("rabbitmq.log")
+}
+
+fn spawn(
+    program: &Path,
+    directory: &Path,
+    port: u16,
+    distribution: u16,
+    mapper_port: u16,
+) -> Result<Child, String> {
+    use std::os::unix::process::CommandExt;
+    let cannot =
+        |error: std::io::Error| format!("cannot write into {}: {error}", directory.display());
+    let log = File::create(log_file(directory)).map_err(cannot)?;
+    let plugins = directory.join("enabled_plugins");
+    std::fs::write(&plugins, "[].\n").map_err(cannot)?;
+    let configuration = directory.join("rabbitmq.conf");
+    std::fs::write(&configuration, "vm_memory_high_watermark.relative = 0.8\n").map_err(cannot)?;
+    Command::new(program)
+        .env("HOME", directory)
+        .env("RABBITMQ_NODENAME", format!("workbook-{port}@localhost"))
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", port.to_string())
+        .env("RABBITMQ_DIST_PORT", distribution.to_string())
+        .env("ERL_EPMD_PORT", mapper_port.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_MNESIA_BASE", directory.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", directory.join("log"))
+        .env("RABBITMQ_LOGS", "-")
+        .env("RABBITMQ_PID_FILE", directory.join("rabbitmq.pid"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", plugins)
+        .env("RABBITMQ_CONFIG_FILE", configuration)
+        .env("RABBITMQ_SCHEMA_DIR", directory.join("schema"))
+        .env("RABBITMQ_GENERATED_CONFIG_DIR", directory.join("config"))
+        .process_group(0)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(cannot)?)
+        .stderr(log)
+        .spawn()
+        .map_err(|error| format!("cannot execute {}: {error}", program.display()))
+}

@@ -1,0 +1,208 @@
+//! What a check is given.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::brokers::{Endpoints, OwnRedis, Redis};
+use crate::history::History;
+use crate::process::ServiceBuilder;
+use crate::stall::StallWatch;
+use crate::{Failure, faults::Proxy};
+
+/// How long an idle machine may take for what should happen at once.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The workbench of one check. Clones share everything.
+#[derive(Clone)]
+pub struct Lab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    began: Instant,
+    seed: u64,
+    /// Part of every name this check makes up; another one in every run.
+    mark: String,
+    patience: f64,
+    service: Option<PathBuf>,
+    /// Where the judge looks for what a killed check could not remove itself.
+    leftovers: PathBuf,
+    brokers: Endpoints,
+    promise: Mutex<Option<String>>,
+    history: History,
+    stalls: StallWatch,
+}
+
+/// What the judge decided about a check's surroundings.
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    pub(crate) mark: String,
+    pub(crate) patience: f64,
+    pub(crate) service: Option<PathBuf>,
+    pub(crate) leftovers: PathBuf,
+    pub(crate) brokers: Endpoints,
+}
+
+impl Lab {
+    pub(crate) fn new(setting: Setting) -> std::io::Result<Self> {
+        let began = Instant::now();
+        Ok(Lab {
+            inner: Arc::new(Inner {
+                began,
+                seed: setting.seed,
+                mark: setting.mark,
+                patience: setting.patience,
+                service: setting.service,
+                leftovers: setting.leftovers,
+                brokers: setting.brokers,
+                promise: Mutex::new(None),
+                history: History::new(began),
+                stalls: StallWatch::start()?,
+            }),
+        })
+    }
+
+    /// Says what this check holds the candidate to. A failure shows it first; the last call counts.
+    pub fn promise(&self, text: impl Into<String>) {
+        *self
+            .inner
+            .promise
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(text.into());
+    }
+
+    pub(crate) fn promised(&self) -> Option<String> {
+        self.inner
+            .promise
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The seed of all that is random in this check. A failure names it, so that it can be had again.
+    pub fn seed(&self) -> u64 {
+        self.inner.seed
+    }
+
+    /// A generator of random numbers; every call gives the same sequence for the same seed.
+    pub fn rng(&self) -> StdRng {
+        StdRng::seed_from_u64(self.inner.seed)
+    }
+
+    /// A name that nobody else uses, such as `orders-5f3c9a1b-2`. What carries such a name in the
+    /// broker is removed after the check.
+    pub fn unique(&self, name: &str) -> String {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static COUNT: AtomicUsize = AtomicUsize::new(1);
+        format!(
+            "{name}-{}-{}",
+            self.inner.mark,
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    /// The run's shared Redis, behind a proxy that this call starts: no other check, and no other
+    /// call, uses it.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when there is no Redis, or it does not answer.
+    pub async fn redis(&self) -> Result<Redis, Failure> {
+        let url = self.inner.brokers.redis.as_deref().ok_or_else(|| {
+            Failure::infrastructure("this check needs Redis, and the run was started without one")
+        })?;
+        self.redis_at(url).await
+    }
+
+    /// A Redis at `url`, behind a proxy of its own.
+    pub(crate) async fn redis_at(&self, url: &str) -> Result<Redis, Failure> {
+        let proxy = Proxy::start(url, self.inner.began).map_err(|error| {
+            Failure::infrastructure(format!(
+                "the lab cannot start a proxy on this machine: {error}"
+            ))
+        })?;
+        Redis::connect(url, proxy, self.deadline()).await
+    }
+
+    /// A Redis for this check alone, which it may kill, start again and pause. What it holds
+    /// survives that. It is a local `redis-server` where there is one, because that ends with the
+    /// check whatever happens, and a container otherwise; `WORKBOOK_BROKERS` forces either.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when neither can be had.
+    pub async fn own_redis(&self) -> Result<OwnRedis, Failure> {
+        OwnRedis::launch(self).await
+    }
+
+    /// The URL of the run's shared RabbitMQ.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when the run has none.
+    pub fn amqp_url(&self) -> Result<String, Failure> {
+        self.inner.brokers.amqp.clone().ok_or_else(|| {
+            Failure::infrastructure(
+                "this check needs RabbitMQ, and the run was started without one",
+            )
+        })
+    }
+
+    /// Prepares the candidate's service with these arguments.
+    pub fn service<I, S>(&self, arguments: I) -> ServiceBuilder
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<OsString>,
+    {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        ServiceBuilder::new(self.clone(), self.inner.service.clone(), arguments)
+    }
+
+    /// The history of this check: one, however often it is asked for.
+    pub fn history(&self) -> History {
+        self.inner.history.clone()
+    }
+
+    /// The factor by which deadlines are stretched on this machine.
+    pub fn patience(&self) -> f64 {
+        self.inner.patience
+    }
+
+    /// How long to wait, at most, for what should happen at once: ten seconds, stretched by the
+    /// [patience](Self::patience) of the run.
+    pub fn deadline(&self) -> Duration {
+        DEADLINE.mul_f64(self.inner.patience)
+    }
+
+    /// Lets `duration` of real time pass, for checks that something does *not* happen. It is never
+    /// used to wait for something that does: that is [`eventually`](Self::eventually).
+    pub async fn within(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// The longest time this process was not given the processor since the check began, or since
+    /// [`forget_stalls`](Self::forget_stalls).
+    pub fn stalled(&self) -> Duration {
+        self.inner.stalls.longest()
+    }
+
+    /// Begins a new measurement for [`stalled`](Self::stalled).
+    pub fn forget_stalls(&self) {
+        self.inner.stalls.forget();
+    }
+
+    /// The moment from which the times in logs and histories count.
+    pub fn began(&self) -> Instant {
+        self.inner.began
+    }
+
+    pub(crate) fn mark(&self) -> &str {
+        &self.inner.mark
+    }
+
+    pub(crate) fn leftovers(&self) -> &std::path::Path {
+        &self.inner.leftovers
+    }
+}

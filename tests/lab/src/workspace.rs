@@ -1,0 +1,26 @@
+//! What the lab knows about where it runs.
+
+use std::path::PathBuf;
+use std::thread;
+
+/// The directory with the runner's state, `.workbook` at the root of the workspace.
+/// `WORKBOOK_STATE` names another one.
+pub fn state_directory() -> PathBuf {
+    match std::env::var_os("WORKBOOK_STATE") {
+        Some(directory) => PathBuf::from(directory),
+        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.workbook")),
+    }
+}
+
+/// The factor by which deadlines are stretched on this machine. `WORKBOOK_PATIENCE` sets it;
+/// otherwise it is 1, and 2 where fewer than four threads run at once.
+pub fn patience() -> f64 {
+    let given = std::env::var("WORKBOOK_PATIENCE")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let given = given.filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
+    given.unwrap_or_else(|| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        if threads < 4 { 2.0 } else { 1.0 }
+    })
+}
