@@ -125,9 +125,7 @@ impl Context {
                 .context("starting the runner's threads")?;
             let _ = self.runtime.set(runtime);
         }
-        self.runtime
-            .get()
-            .context("starting the runner's threads")
+        self.runtime.get().context("starting the runner's threads")
     }
 }
 

@@ -4,20 +4,38 @@ mod atlas;
 mod bench;
 mod book;
 mod brokers;
+mod build;
+mod candidate;
+mod checks;
 mod context;
 mod diff;
+mod display;
 mod doctor;
+mod durations;
+mod environment;
 mod exit;
 mod explain;
+mod grade;
 mod hint;
+mod home;
 mod images;
+mod interrupt;
 mod manifest;
+mod model;
+mod progress;
+mod report;
 mod reset;
 mod run;
+mod score;
+mod session;
 mod setup;
+mod store;
 mod stubs;
 mod system;
 mod test;
+mod verdict;
+mod watch;
+mod workspace_lock;
 
 use std::process::ExitCode;
 
@@ -30,7 +48,12 @@ use exit::Exit;
 ///
 /// Without a command: where you are, and the next step.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 100
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -38,6 +61,10 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Grade once
+    Grade(grade::Args),
+    /// Grade again at every save, and move on when a stage is green
+    Watch(watch::Args),
     /// The next hint for a stage, from a nudge to nearly the code
     Hint(hint::Args),
     /// The story of a mistake: how it shows, what it costs, how to mend it
@@ -69,6 +96,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The process that holds the brokers is this same program, started again by it.
+    if let Some(code) = lab::brokers::keep_if_asked() {
+        return code;
+    }
     let line = CommandLine::parse();
     let ended = Context::detect().and_then(|ctx| dispatch(line.command, &ctx));
     match ended {
@@ -85,7 +116,9 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Option<Command>, ctx: &Context) -> anyhow::Result<Exit> {
     match command {
-        None => Ok(Exit::Passed),
+        None => home::run(ctx),
+        Some(Command::Grade(args)) => grade::run(args, ctx),
+        Some(Command::Watch(args)) => watch::run(args, ctx),
         Some(Command::Hint(args)) => hint::run(args, ctx),
         Some(Command::Explain(args)) => explain::run(args, ctx),
         Some(Command::Reset(args)) => reset::run(args, ctx),

@@ -192,7 +192,9 @@ pub fn problems(manifest: &Manifest) -> Vec<String> {
     let mut found = Vec::new();
     let points: u32 = manifest.stages.iter().map(|stage| stage.points).sum();
     if points != POINTS {
-        found.push(format!("the stages' points add up to {points}, not {POINTS}"));
+        found.push(format!(
+            "the stages' points add up to {points}, not {POINTS}"
+        ));
     }
     if manifest.modules.is_empty() {
         found.push("no modules: a learner would have nothing to write".to_string());
@@ -209,15 +211,24 @@ pub fn problems(manifest: &Manifest) -> Vec<String> {
         }
         for need in &stage.needs {
             if !manifest.stages.iter().any(|other| other.id == *need) {
-                found.push(format!("stage {} needs stage {need}, which does not exist", stage.id));
+                found.push(format!(
+                    "stage {} needs stage {need}, which does not exist",
+                    stage.id
+                ));
             }
             if *need >= stage.id {
-                found.push(format!("stage {} needs stage {need}, which is not before it", stage.id));
+                found.push(format!(
+                    "stage {} needs stage {need}, which is not before it",
+                    stage.id
+                ));
             }
         }
         for module in &stage.modules {
             if !manifest.modules.contains(module) {
-                found.push(format!("stage {} names the unknown module `{module}`", stage.id));
+                found.push(format!(
+                    "stage {} names the unknown module `{module}`",
+                    stage.id
+                ));
             }
         }
     }
