@@ -12,27 +12,72 @@ mod entry;
 mod error;
 mod options;
 
-/// The modules that are the exercise. They lie in `src/`, beside this file; with the feature
-/// `solution` the reference takes their place, with `candidate` what the runner laid out.
-#[cfg_attr(feature = "solution", path = "../../../solutions/01-stream-queue")]
+// The exercise. Its modules lie in `src/`, beside this file. With the feature `solution` the reference
+// takes their place, with `candidate` what the runner has laid out.
+
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/consumer.rs"
+)]
 #[cfg_attr(
     all(feature = "candidate", not(feature = "solution")),
-    path = "../../../.workbook/candidate/01-stream-queue"
+    path = "../../../.workbook/candidate/01-stream-queue/consumer.rs"
 )]
-#[cfg_attr(not(any(feature = "solution", feature = "candidate")), path = ".")]
-mod exercise {
-    pub mod consumer;
-    pub mod dead_letters;
-    pub mod once;
-    pub mod producer;
-    pub mod recovery;
-    pub mod trim;
-    pub mod worker;
-}
-
-// So that they name each other as if they stood here: `crate::consumer`.
-#[allow(unused_imports)]
-use exercise::{consumer, dead_letters, once, producer, recovery, trim, worker};
+mod consumer;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/dead_letters.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/dead_letters.rs"
+)]
+mod dead_letters;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/once.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/once.rs"
+)]
+mod once;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/producer.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/producer.rs"
+)]
+mod producer;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/recovery.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/recovery.rs"
+)]
+mod recovery;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/trim.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/trim.rs"
+)]
+mod trim;
+#[cfg_attr(
+    feature = "solution",
+    path = "../../../solutions/01-stream-queue/worker.rs"
+)]
+#[cfg_attr(
+    all(feature = "candidate", not(feature = "solution")),
+    path = "../../../.workbook/candidate/01-stream-queue/worker.rs"
+)]
+mod worker;
 
 pub use connection::{connect, connect_for_blocking};
 pub use consumer::Consumer;

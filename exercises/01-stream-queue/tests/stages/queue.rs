@@ -494,10 +494,17 @@ pub fn some(items: &[String]) -> String {
 
 /// Whether the reply brings at least one entry.
 pub fn delivers(exchange: &Exchange) -> bool {
-    exchange.reply.as_ref().is_some_and(|reply| !reply.is_nil() && !reply.is_error())
+    exchange
+        .reply
+        .as_ref()
+        .is_some_and(|reply| !reply.is_nil() && !reply.is_error())
 }
 
 /// The number that Redis answered, 0 when it was none.
 pub fn answered(exchange: &Exchange) -> i64 {
-    exchange.reply.as_ref().and_then(|reply| reply.as_int()).unwrap_or(0)
+    exchange
+        .reply
+        .as_ref()
+        .and_then(|reply| reply.as_int())
+        .unwrap_or(0)
 }

@@ -420,6 +420,7 @@ async fn dead_lettering_is_one_step_at_every_crash_point(lab: Lab) -> Outcome {
             lab.history().note("proxy", &at);
             let first = consumer.dead_letter(&entry, "gave up").await;
             if !fault.has_fired() {
+                fault.disarm();
                 ensure!(nth > 1, "`dead_letter` sent no command at all");
                 ensure!(
                     first? && queue.dead().await?.len() == 1,
@@ -593,6 +594,7 @@ async fn dead_letters_can_be_listed_retried_and_dropped(lab: Lab) -> Outcome {
                 .proxy()
                 .arm(Trigger::request(|_| true).nth(nth), action.clone());
             let _ = letters.retry(&letter).await;
+            fault.disarm();
             let (dead, added) = (queue.dead().await?.len(), queue.length().await? - start);
             ensure!(
                 dead as u64 + added == 1,

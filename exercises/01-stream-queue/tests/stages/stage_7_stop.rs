@@ -264,6 +264,7 @@ async fn a_consumer_with_pending_entries_is_never_deleted(lab: Lab) -> Outcome {
             () = finished(&leaving) => true,
         };
         if finished {
+            held.disarm();
             break;
         }
         queue.put(1).await?;

@@ -151,6 +151,7 @@ async fn an_effect_and_its_key_are_one_step_at_every_crash_point(lab: Lab) -> Ou
             lab.history().note("proxy", &at);
             let _ = apply_once(&mut connection, &key, &effect, DAY).await;
             let cut = fault.has_fired();
+            fault.disarm();
             let mut again = stream_queue::connect(&queue.redis.url()).await?;
             apply_once(&mut again, &key, &effect, DAY).await?;
             let holds = balance(&queue, &account).await?;
@@ -375,8 +376,17 @@ async fn a_redelivered_entry_has_its_effect_once(lab: Lab) -> Outcome {
     // Every few acknowledgements one is lost on its way, before or after Redis has seen it.
     let mut faults = Vec::new();
     for n in 0..4 {
-        let action = if n % 2 == 0 { Action::CutBefore } else { Action::CutAfter };
-        faults.push(queue.redis.proxy().arm(Trigger::request(|e| e.is("XACK")).nth(2 + 3 * n), action));
+        let action = if n % 2 == 0 {
+            Action::CutBefore
+        } else {
+            Action::CutAfter
+        };
+        faults.push(
+            queue
+                .redis
+                .proxy()
+                .arm(Trigger::request(|e| e.is("XACK")).nth(2 + 3 * n), action),
+        );
     }
     let service = lab
         .service([
