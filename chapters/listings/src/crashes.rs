@@ -1,7 +1,7 @@
 //! What is left of a dead worker, and how to get it back.
 
-use redis::streams::StreamAutoClaimReply;
 use redis::RedisResult;
+use redis::streams::StreamAutoClaimReply;
 
 use crate::orders::{add, command, connect, names, pending, read, tell};
 

@@ -6,11 +6,14 @@
 
 pub mod consuming;
 pub mod crashes;
+pub mod cut;
 pub mod first;
 pub mod giving_up;
 pub mod going_fast;
+pub mod histories;
 pub mod one_effect;
 pub mod orders;
+pub mod recorded;
 pub mod sending;
 pub mod sharing;
 pub mod slots;
@@ -32,6 +35,9 @@ pub const NAMES: &[&str] = &[
     "stopping",
     "one_effect",
     "going_fast",
+    "cut",
+    "histories",
+    "recorded",
 ];
 
 /// Runs one listing by its name; it prints to standard output.
@@ -52,6 +58,9 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "stopping" => stopping::run(redis, stream).await?,
         "one_effect" => one_effect::run(redis, stream).await?,
         "going_fast" => going_fast::run(redis, stream).await?,
+        "cut" => cut::run(redis, stream).await?,
+        "histories" => histories::run(),
+        "recorded" => recorded::run(redis, stream).await?,
         other => anyhow::bail!(
             "there is no listing {other}; there are {}",
             NAMES.join(", ")

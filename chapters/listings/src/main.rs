@@ -1,17 +1,34 @@
 //! `cargo run -p listings -- NAME` runs one listing of the book.
 
-use anyhow::Context;
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let name = std::env::args().nth(1).with_context(|| {
-        format!("which listing? one of {}", listings::NAMES.join(", "))
-    })?;
-    let redis = std::env::var("REDIS_URL")
-        .unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+use anyhow::Context;
+use lab::brokers::{Keeper, Wanted, keep_if_asked};
+
+fn main() -> anyhow::Result<ExitCode> {
+    // The lab starts a Redis by running this program once more.
+    if let Some(kept) = keep_if_asked() {
+        return Ok(kept);
+    }
+    let names = listings::NAMES.join(", ");
+    let name = std::env::args()
+        .nth(1)
+        .with_context(|| format!("which listing? one of {names}"))?;
+    tokio::runtime::Runtime::new()
+        .context("starting Tokio")?
+        .block_on(run(&name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(name: &str) -> anyhow::Result<()> {
+    let keeper = Keeper::start(Wanted { redis: true, amqp: false }).await?;
+    let redis = keeper
+        .endpoints()
+        .redis
+        .context("the lab promised a Redis and gave none")?;
     // A stream of its own, so that a Redis with other things in it stays as it is.
     let stream = format!("listing:{name}:{}", std::process::id());
-    let result = listings::run(&name, &redis, &stream)
+    let result = listings::run(name, &redis, &stream)
         .await
         .with_context(|| format!("running {name} against {redis}"));
     listings::orders::clean_up(&redis, &stream).await.ok();

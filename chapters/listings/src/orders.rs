@@ -71,7 +71,8 @@ pub async fn pending(
     let mut lines = Vec::new();
     for entry in &reply.ids {
         let found = range(connection, stream, &entry.id).await?;
-        let order = if found.is_empty() { "(gone)".to_owned() } else { names(&found) };
+        let order =
+            if found.is_empty() { "(gone)".to_owned() } else { names(&found) };
         lines.push(format!(
             "{order} ({}, {}x)",
             entry.consumer, entry.times_delivered
