@@ -117,17 +117,21 @@ impl Producer {
         let connection = self.connection().await?;
         let mut ids: Vec<String> = Vec::with_capacity(entries.len());
         let mut pause = SHORTEST_PAUSE;
+        // While there is no room one message is enough to ask with.
+        let mut most = PIPELINE;
         while ids.len() < entries.len() {
             let mut call = script.key(&stream);
             call.arg(limit);
-            for entry in entries[ids.len()..].iter().take(PIPELINE) {
+            for entry in entries[ids.len()..].iter().take(most) {
                 call.arg(entry.len()).arg(entry);
             }
             let added: Vec<String> = call.invoke_async(connection).await?;
             if added.is_empty() {
+                most = 1;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else {
+                most = PIPELINE;
                 pause = SHORTEST_PAUSE;
                 ids.extend(added);
             }

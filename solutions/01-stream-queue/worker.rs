@@ -36,7 +36,7 @@ pub struct Summary {
     /// Entries that this worker moved to the dead letters.
     pub dead_lettered: u64,
     /// Entries that are still pending for this consumer: unfinished at the stop deadline, or waiting
-    /// for a retry that is due after it. They are not lost: others take them over after `visibility`.
+    /// for a retry. They are not lost: others take them over after `visibility`.
     pub left_pending: u64,
 }
 
@@ -79,12 +79,13 @@ pub struct Summary {
 /// **6, stay bounded.** While it acknowledges entries it [trims](crate::trim()) the stream now and
 /// then: not at each entry, and no later than some seconds after.
 ///
-/// **7, stop.** When `stop` is cancelled it reads and claims no more. What is in flight, entries that
-/// the last read just brought included, is finished and settled, as are retries that fall due in time;
-/// then the consumer leaves its group ([`Consumer::leave`], so only if nothing is pending for it), and
-/// `work` returns. It returns as soon as that is done, and `options.stop_deadline` after the stop in
-/// any case (up to a second later, if Redis does not answer): handlers that still run are dropped,
-/// and their entries stay pending for others. A read that is under way is waited for, not cancelled.
+/// **7, stop.** When `stop` is cancelled it reads, claims and retries no more. What is in flight, and
+/// what the read under way then still brings, is finished and settled. Entries that wait for a retry
+/// are not waited for: they stay pending, for others. Then the consumer leaves its group
+/// ([`Consumer::leave`], so only if nothing is pending for it), and `work` returns. It returns as
+/// soon as that is done, and `options.stop_deadline` after the stop in any case (up to a second later
+/// if Redis does not answer): handlers that still run are dropped, and their entries stay pending for
+/// others. A read that is under way is waited for, not cancelled.
 ///
 /// **8, one effect.** A connection that is lost later than at the start is rebuilt, with growing
 /// pauses, for ever; the worker never gives up and never panics over it. Handlers run on meanwhile,
@@ -205,7 +206,6 @@ where
 
     /// Works on the present connection until that fails (`Err`) or all is done after a stop (`Ok`).
     async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Error> {
-        let mut last_moment = None;
         loop {
             let now = Instant::now();
             if now >= self.next_keep {
@@ -217,21 +217,15 @@ where
             }
             let stopping = stop.is_cancelled();
             let gathered = self.running.is_empty() || self.settle_at.is_some_and(|at| now >= at);
-            if self.settle_at.is_none() || gathered {
+            if !stopping && (self.settle_at.is_none() || gathered) {
                 self.retry().await?;
-                if !stopping {
-                    self.take().await?;
-                }
+                self.take().await?;
             }
             if self.settle_at.is_some() && gathered {
                 self.settle().await?;
             }
-            if stopping {
-                let end = *last_moment.get_or_insert(now + self.options.stop_deadline);
-                let hope = self.held.next_retry().is_some_and(|retry| retry < end);
-                if self.running.is_empty() && self.reading.is_empty() && !hope {
-                    return self.settle().await;
-                }
+            if stopping && self.running.is_empty() && self.reading.is_empty() {
+                return self.settle().await;
             }
             let wake_at = self.wake_at(stopping);
             tokio::select! {
@@ -250,9 +244,9 @@ where
 
     /// When there is something to do even if nothing happens until then.
     fn wake_at(&self, stopping: bool) -> Instant {
-        let has_room = self.free() > 0;
-        let retry = self.held.next_retry().filter(|_| has_room);
-        let scan = Some(self.next_scan).filter(|_| has_room && !stopping);
+        let takes_more = self.free() > 0 && self.settle_at.is_none() && !stopping;
+        let retry = self.held.next_retry().filter(|_| takes_more);
+        let scan = Some(self.next_scan).filter(|_| takes_more);
         [retry, scan, self.settle_at, self.next_trim]
             .into_iter()
             .flatten()

@@ -1,4 +1,4 @@
-// Stub bc83464ff29e96cb: this file is yours to write. `cargo xtask reset stream-queue` starts it again.
+// Stub 0668642013ac7983: this file is yours to write. `cargo xtask reset stream-queue` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -23,7 +23,7 @@ pub struct Summary {
     /// Entries that this worker moved to the dead letters.
     pub dead_lettered: u64,
     /// Entries that are still pending for this consumer: unfinished at the stop deadline, or waiting
-    /// for a retry that is due after it. They are not lost: others take them over after `visibility`.
+    /// for a retry. They are not lost: others take them over after `visibility`.
     pub left_pending: u64,
 }
 
@@ -66,12 +66,13 @@ pub struct Summary {
 /// **6, stay bounded.** While it acknowledges entries it [trims](crate::trim()) the stream now and
 /// then: not at each entry, and no later than some seconds after.
 ///
-/// **7, stop.** When `stop` is cancelled it reads and claims no more. What is in flight, entries that
-/// the last read just brought included, is finished and settled, as are retries that fall due in time;
-/// then the consumer leaves its group ([`Consumer::leave`], so only if nothing is pending for it), and
-/// `work` returns. It returns as soon as that is done, and `options.stop_deadline` after the stop in
-/// any case (up to a second later, if Redis does not answer): handlers that still run are dropped,
-/// and their entries stay pending for others. A read that is under way is waited for, not cancelled.
+/// **7, stop.** When `stop` is cancelled it reads, claims and retries no more. What is in flight, and
+/// what the read under way then still brings, is finished and settled. Entries that wait for a retry
+/// are not waited for: they stay pending, for others. Then the consumer leaves its group
+/// ([`Consumer::leave`], so only if nothing is pending for it), and `work` returns. It returns as
+/// soon as that is done, and `options.stop_deadline` after the stop in any case (up to a second later
+/// if Redis does not answer): handlers that still run are dropped, and their entries stay pending for
+/// others. A read that is under way is waited for, not cancelled.
 ///
 /// **8, one effect.** A connection that is lost later than at the start is rebuilt, with growing
 /// pauses, for ever; the worker never gives up and never panics over it. Handlers run on meanwhile,

@@ -1,0 +1,65 @@
+//! What the service can do, as its command line tells it.
+
+mod dead;
+pub mod ending;
+mod exec;
+mod ledger;
+mod lines;
+mod output;
+mod send;
+mod stats;
+mod work;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// A message queue on Redis Streams
+#[derive(Parser)]
+#[command(name = "stream-queue", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send each JSON object on a line of standard input; print one id a line
+    Send(send::SendArgs),
+    /// Handle entries until SIGTERM or SIGINT; print a JSON line for each entry handled
+    Work(work::WorkArgs),
+    /// Print one JSON object: the stream, its groups and consumers, its backlog
+    Stats(Queue),
+    /// List, retry or drop what was given up
+    Dead {
+        #[command(subcommand)]
+        action: dead::Action,
+    },
+}
+
+/// Which queue.
+#[derive(Args, Clone)]
+struct Queue {
+    /// The address of Redis
+    #[arg(
+        long,
+        env = "STREAM_QUEUE_REDIS",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    redis: String,
+    /// The stream
+    #[arg(long, env = "STREAM_QUEUE_STREAM")]
+    stream: String,
+}
+
+/// Runs a command to its end. An error is for [`ending::report`].
+pub async fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Send(args) => send::run(args).await,
+        Command::Work(args) => work::run(args).await,
+        Command::Stats(queue) => stats::run(queue).await,
+        Command::Dead { action } => dead::run(action).await,
+    }
+}
