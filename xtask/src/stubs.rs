@@ -78,6 +78,7 @@ pub fn generate(ctx: &Context, exercise: &Exercise) -> Result<Stubs> {
             Err(found) => problems.extend(found.iter().map(|problem| format!("{shown}:{problem}"))),
             // A helper file of the reference alone: the learner decides how to split the work.
             Ok(stub) if stub.text.is_empty() => {}
+            Ok(stub) if stub.stages.is_empty() && path.contains('/') => {}
             Ok(stub) => {
                 let text = header::with_header(exercise.name(), &stub.text);
                 stubs.files.insert(path.clone(), text);

@@ -84,13 +84,6 @@ impl Page {
     pub fn exercise_code(&self) -> &str {
         self.code.trim_end_matches(|c: char| c.is_ascii_digit())
     }
-
-    /// The stage that the named check belongs to: `stage_2_consume` for `stage_2_consume::…`.
-    pub fn stage_module(&self) -> &str {
-        self.caught_by
-            .split_once("::")
-            .map_or(self.caught_by.as_str(), |(module, _)| module)
-    }
 }
 
 /// Reads every page of the atlas in `dir`, by code.
@@ -194,7 +187,6 @@ mod tests {
         assert_eq!(page.exercise_code(), "SQ");
         assert_eq!(page.title, "Acknowledges before the work");
         assert_eq!(page.caught_by, "stage_2_consume::after");
-        assert_eq!(page.stage_module(), "stage_2_consume");
         assert_eq!(
             page.diff,
             "--- a/worker.rs\n+++ b/worker.rs\n@@ -1 +1 @@\n-a\n+b\n"
