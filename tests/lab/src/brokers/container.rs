@@ -32,7 +32,7 @@ const PULL_LIMIT: Duration = Duration::from_secs(600);
 /// A broker in a container of ours. [`remove`](Self::remove) it: dropping it does so too, but
 /// waits for nothing.
 pub(crate) struct ContainerBroker {
-    container: ContainerAsync<GenericImage>,
+    container: Box<ContainerAsync<GenericImage>>,
     address: String,
 }
 
@@ -185,7 +185,10 @@ async fn start(
     let address = address
         .await
         .map_err(|error| NoContainer::Broken(chain(&error)))?;
-    Ok(ContainerBroker { container, address })
+    Ok(ContainerBroker {
+        container: Box::new(container),
+        address,
+    })
 }
 
 /// Publishes the broker's port. A broker without a password has no business on the network:

@@ -3,52 +3,12 @@
 use std::time::Duration;
 
 use super::container::{AMQP_IMAGE, ContainerBroker, NoContainer, REDIS_IMAGE, RedisSettings};
+use super::force::Force;
 use super::native_amqp::{self, NativeAmqp};
 use super::native_redis::{NativeRedis, Settings};
 use super::sweep::Home;
+use super::url::{address_of, masked};
 use super::{Attempt, How, Served, Unavailable, health, mend};
-
-/// What `WORKBOOK_BROKERS` allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Force {
-    Nothing,
-    Docker,
-    Native,
-}
-
-impl Force {
-    /// Reads the variable.
-    pub(super) fn from_env() -> Result<Self, Attempt> {
-        let value = std::env::var("WORKBOOK_BROKERS").unwrap_or_default();
-        match value.as_str() {
-            "" | "auto" => Ok(Force::Nothing),
-            "docker" => Ok(Force::Docker),
-            "native" => Ok(Force::Native),
-            other => Err(Attempt {
-                way: "WORKBOOK_BROKERS".into(),
-                why: format!("it is `{other}`, and only `docker` and `native` mean something"),
-                mend: Some("unset WORKBOOK_BROKERS".into()),
-            }),
-        }
-    }
-
-    pub(super) fn allows_container(self) -> bool {
-        self != Force::Native
-    }
-
-    pub(super) fn allows_process(self) -> bool {
-        self != Force::Docker
-    }
-
-    /// True if a broker that came about in this way will do.
-    pub(super) fn accepts(self, how: How) -> bool {
-        match self {
-            Force::Nothing => true,
-            Force::Docker => how == How::Container,
-            Force::Native => how == How::Process,
-        }
-    }
-}
 
 /// The kinds of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,60 +236,5 @@ impl Running {
             Running::Redis(redis) => drop(redis),
             Running::Amqp(amqp) => drop(amqp),
         }
-    }
-}
-
-/// `host:port` of an AMQP URL.
-pub(super) fn address_of(url: &str) -> Option<String> {
-    let rest = url.strip_prefix("amqp://")?;
-    let authority = rest.split(['/', '?']).next()?;
-    let host = authority.rsplit('@').next()?;
-    if host.is_empty() {
-        return None;
-    }
-    let has_port = host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Some(if has_port {
-        host.to_owned()
-    } else {
-        format!("{host}:5672")
-    })
-}
-
-/// The URL without its password.
-fn masked(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_amqp_url_names_an_address() {
-        assert_eq!(
-            address_of("amqp://guest:p%40ss@h:99/%2f").as_deref(),
-            Some("h:99")
-        );
-        assert_eq!(address_of("amqp://broker").as_deref(), Some("broker:5672"));
-        assert_eq!(address_of("redis://broker"), None);
-        assert_eq!(address_of("amqp:///vhost"), None);
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(masked("redis://:secret@h:1/0"), "redis://:***@h:1/0");
-        assert_eq!(masked("amqp://me:s@cret@h"), "amqp://me:***@h");
-        assert_eq!(masked("redis://h:1"), "redis://h:1");
     }
 }

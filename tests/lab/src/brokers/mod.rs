@@ -17,8 +17,10 @@
 //! swept when the next keeper starts, see [`mod@sweep`].
 
 mod container;
+mod force;
 mod handle;
 mod health;
+mod keep;
 mod keeper;
 mod ladder;
 mod mend;
@@ -28,11 +30,13 @@ mod own;
 mod port;
 pub mod sweep;
 mod types;
+mod url;
 pub mod warm;
 
 pub use container::{AMQP_IMAGE, REDIS_IMAGE};
 pub use handle::Redis;
-pub use keeper::{Keeper, keep_if_asked};
+pub use keep::keep_if_asked;
+pub use keeper::Keeper;
 pub use own::OwnRedis;
 pub use types::{Attempt, Endpoints, How, Served, Unavailable, Wanted};
 

@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
 use super::container::{ContainerBroker, NoContainer, RedisSettings};
-use super::ladder::Force;
+use super::force::Force;
 use super::native_redis::{NativeRedis, Settings};
-use super::{Redis, port};
+use super::{Redis, port, sweep};
 use crate::{Failure, Lab, Outcome};
 
 /// The label of a check's own containers; its value is the check's mark.
@@ -146,7 +146,9 @@ async fn container(lab: &Lab) -> Result<ContainerBroker, String> {
     // Tells the judge that there may be a container to remove, should this check be killed.
     std::fs::write(note_of_containers(lab.leftovers()), "")
         .map_err(|error| format!("cannot write into {}: {error}", lab.leftovers().display()))?;
-    let labels = [(CHECK_LABEL.to_owned(), lab.mark().to_owned())];
+    // The judge finds it by its mark; should the judge be killed, a sweep finds it by its directory.
+    let mut labels = sweep::labels(lab.leftovers());
+    labels.push((CHECK_LABEL.to_owned(), lab.mark().to_owned()));
     let port = port::free().map_err(|error| format!("there is no free port: {error}"))?;
     let settings = RedisSettings {
         labels: &labels,

@@ -68,10 +68,7 @@ impl Home {
 
     /// What this keeper's containers are marked with.
     pub(super) fn labels(&self) -> Vec<(String, String)> {
-        vec![
-            (KEEPER_LABEL.into(), self.path.display().to_string()),
-            (MACHINE_LABEL.into(), machine()),
-        ]
+        labels(&self.path)
     }
 }
 
@@ -79,6 +76,14 @@ impl Drop for Home {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// The labels of containers that may be removed when `directory` is gone.
+pub(super) fn labels(directory: &Path) -> Vec<(String, String)> {
+    vec![
+        (KEEPER_LABEL.into(), directory.display().to_string()),
+        (MACHINE_LABEL.into(), machine()),
+    ]
 }
 
 /// Removes processes, directories and containers whose keeper is gone. What cannot be removed is

@@ -111,7 +111,7 @@ pub(super) async fn answering(broker: Broker) -> Option<Served> {
         }
         Broker::Amqp => {
             let served = warm.brokers.amqp?;
-            let address = super::ladder::address_of(&served.url)?;
+            let address = super::url::address_of(&served.url)?;
             health::amqp_answers(&address, limit).await.ok()?;
             served
         }

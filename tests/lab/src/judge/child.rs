@@ -1,6 +1,7 @@
 //! The check's side: inside the test binary, in a process of its own.
 
 use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(crate) fn run_as_child(find: impl Fn(&str) -> Option<Check>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    end_with_the_judge();
+    end_with_the_judge(ticket.receipt.parent().map(Path::to_owned));
     let Some(check) = find(&ticket.check) else {
         return settle(
             &ticket,
@@ -62,10 +63,13 @@ fn read_ticket() -> std::io::Result<Ticket> {
 }
 
 /// The judge keeps our standard input open. When it ends, the judge is gone, perhaps killed: then
-/// nobody would end what this check has started.
-fn end_with_the_judge() {
-    std::thread::spawn(|| {
+/// nobody would end what this check has started, and remove the `place` that it had.
+fn end_with_the_judge(place: Option<PathBuf>) {
+    std::thread::spawn(move || {
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        if let Some(place) = place {
+            let _ = std::fs::remove_dir_all(place);
+        }
         if getpgrp() == getpid() {
             let _ = killpg(getpgrp(), Signal::SIGKILL);
         }

@@ -310,6 +310,7 @@ fn nothing_survives_the_judge() -> Outcome {
     let mut judge = Command::new(this_program())
         .arg("judge-for-ever")
         .env("SPECIMEN_NOTE", &note)
+        .env("TMPDIR", place.path())
         .spawn()?;
     let pid = || std::fs::read_to_string(&note).unwrap_or_default();
     if !eventually(|| is_running(&pid())) {
@@ -317,11 +318,14 @@ fn nothing_survives_the_judge() -> Outcome {
     }
     judge.kill()?;
     judge.wait()?;
-    if eventually(|| !is_running(&pid())) {
-        Ok(())
-    } else {
-        Err("the check goes on without its judge".into())
+    if !eventually(|| !is_running(&pid())) {
+        return Err("the check goes on without its judge".into());
     }
+    let left = std::fs::read_dir(place.path())?
+        .flatten()
+        .map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["note"]);
+    Ok(())
 }
 
 /// A broker that a trial may lose.
