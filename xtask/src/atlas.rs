@@ -179,7 +179,11 @@ fn judge(
 /// The reference's modules with the page's mistake made in them.
 pub fn modules(exercise: &Exercise, page: &Page) -> Result<stubs::Modules> {
     let mut files = stubs::reference(exercise)?;
-    let changed = patch::apply(&files, &page.diff)?;
+    let diff = page
+        .diff
+        .as_deref()
+        .context("the fenced ```diff block that makes the mistake is missing")?;
+    let changed = patch::apply(&files, diff)?;
     files.extend(changed);
     Ok(files)
 }

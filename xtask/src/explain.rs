@@ -9,7 +9,7 @@ use crate::atlas::page::{self, Page};
 use crate::context::Context;
 use crate::exit::{Exit, Usage};
 
-pub use prose::wrap;
+pub use prose::wrap_lines;
 
 /// What `explain` takes.
 #[derive(clap::Args)]

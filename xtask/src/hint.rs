@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::exit::{Exit, Usage};
-use crate::explain::wrap;
+use crate::explain::wrap_lines;
 use crate::manifest::{self, Exercise, Stage};
 use crate::stubs;
 
@@ -47,7 +47,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     }
     let end = next.end;
     for number in next {
-        let text = wrap(&stage.hints[number], ctx.terminal.width, "");
+        let text = wrap_lines(&stage.hints[number], ctx.terminal.width);
         println!("\nHint {} of {}\n{text}", number + 1, stage.hints.len());
     }
     if end < stage.hints.len() {

@@ -37,8 +37,8 @@ pub struct Page {
     pub title: String,
     /// The full name of the check that has to catch it.
     pub caught_by: String,
-    /// A unified diff against the reference modules that makes the mistake.
-    pub diff: String,
+    /// A unified diff against the reference modules that makes the mistake; none in a page that is still being written.
+    pub diff: Option<String>,
     /// The whole page.
     pub text: String,
 }
@@ -145,7 +145,7 @@ fn caught_by(text: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-fn diff(text: &str) -> Result<String> {
+fn diff(text: &str) -> Result<Option<String>> {
     let mut diffs = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -157,13 +157,12 @@ fn diff(text: &str) -> Result<String> {
             diffs.push(body.join("\n") + "\n");
         }
     }
-    match diffs.len() {
-        1 => Ok(diffs.remove(0)),
-        0 => bail!("the fenced ```diff block that makes the mistake is missing"),
-        n => bail!(
-            "a page has one ```diff block, this one has {n}; fence the fix as ```rust instead"
-        ),
-    }
+    ensure!(
+        diffs.len() <= 1,
+        "a page has one ```diff block, this one has {}; fence the fix as ```rust instead",
+        diffs.len()
+    );
+    Ok(diffs.pop())
 }
 
 #[cfg(test)]
@@ -188,8 +187,8 @@ mod tests {
         assert_eq!(page.title, "Acknowledges before the work");
         assert_eq!(page.caught_by, "stage_2_consume::after");
         assert_eq!(
-            page.diff,
-            "--- a/worker.rs\n+++ b/worker.rs\n@@ -1 +1 @@\n-a\n+b\n"
+            page.diff.as_deref(),
+            Some("--- a/worker.rs\n+++ b/worker.rs\n@@ -1 +1 @@\n-a\n+b\n")
         );
         assert_eq!(page.text, PAGE);
     }
@@ -200,8 +199,15 @@ mod tests {
         assert!(problem(&PAGE.replace("SQ03", "S3")).contains("is no code"));
         assert!(problem(&PAGE.replace("SQ03", "SQ04")).contains("SQ04-"));
         assert!(problem(&PAGE.replace("Caught by", "Seen by")).contains("Caught by:"));
-        assert!(problem(&PAGE.replace("```diff", "```")).contains("```diff"));
+        let two = PAGE.replace("The end.", "```diff\n-a\n```");
+        assert!(problem(&two).contains("this one has 2"));
         assert!(problem(&format!("{PAGE}{PAGE}")).contains("several"));
+    }
+
+    #[test]
+    fn a_page_may_still_lack_its_diff() {
+        let page = parse(&PAGE.replace("```diff", "```")).expect("a page");
+        assert_eq!(page.diff, None);
     }
 
     #[test]

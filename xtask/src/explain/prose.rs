@@ -55,9 +55,25 @@ pub fn render(markdown: &str, width: usize, colour: bool) -> String {
     out
 }
 
+/// Wraps each line of a text by itself: lines of code, which are short, stay as they are.
+pub fn wrap_lines(text: &str, width: usize) -> String {
+    let lines = text.lines().map(|line| {
+        if line.chars().count() <= width {
+            line.to_owned()
+        } else {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            format!(
+                "{indent}{}",
+                wrap(line, width - indent.len().min(width), indent)
+            )
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Breaks a text at blanks so that no line is longer than `width`, unless a single word is. All lines but the first begin
 /// with `indent`.
-pub fn wrap(text: &str, width: usize, indent: &str) -> String {
+fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let line = lines.last().map_or(0, |line| line.chars().count());
@@ -155,6 +171,14 @@ mod tests {
         assert_eq!(
             without_link_targets("[Redis](https://redis.io)"),
             "Redis (https://redis.io)"
+        );
+    }
+
+    #[test]
+    fn lines_that_fit_keep_their_indentation() {
+        assert_eq!(
+            wrap_lines("if a {\n    b;\n}\none two three", 8),
+            "if a {\n    b;\n}\none two\nthree"
         );
     }
 
