@@ -19,7 +19,9 @@
 //! Faults are armed by what happens on the wire, never by a clock: a check
 //! that needs "after the delivery, before its acknowledgement" says just that.
 
+mod buffers;
 mod exchange;
+mod forbidden;
 mod log;
 mod proxy;
 mod relay;

@@ -5,26 +5,20 @@
 //! answers some of the commands itself.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use super::exchange::{begins_with, is_blocking};
+use super::buffers::{Gate, Inbox, Outbox, opened};
+use super::exchange::is_blocking;
+use super::forbidden::refusal;
 use super::proxy::{Control, Shared};
-use super::resp::{Malformed, Parser};
+use super::resp::Parser;
 use super::trigger::{Phase, State};
 use super::{Action, Exchange, Reply};
-
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
-
-/// With so much still to be written to one side, the other is not read any further.
-const MOST_UNWRITTEN: usize = 32 << 20;
 
 /// Carries one connection until either side ends it, a fault does, or all are cut.
 pub(super) async fn run(
@@ -101,40 +95,6 @@ enum Ending {
     AwaitReply,
     /// Write what is there, then close.
     Flush,
-}
-
-/// Bytes from one side: `[start..frame]` are whole frames that may be passed on,
-/// `[frame..scanned]` is the beginning of one that is not complete.
-struct Inbox {
-    bytes: Vec<u8>,
-    start: usize,
-    frame: usize,
-    scanned: usize,
-    parser: Parser,
-    gate: Option<Gate>,
-    /// The last read filled its buffer: there is more where that came from.
-    filled: bool,
-    ended: bool,
-}
-
-/// Keeps the frame that ends at `frame` and all after it.
-struct Gate {
-    seq: usize,
-    until: Until,
-}
-
-enum Until {
-    Released(watch::Receiver<bool>),
-    Instant(Instant),
-}
-
-/// Bytes to one side.
-#[derive(Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    written: usize,
-    /// Nobody is there to read them.
-    gone: bool,
 }
 
 impl Relay {
@@ -273,7 +233,7 @@ impl Relay {
                 }
                 Action::Hold | Action::Delay(_) => {
                     self.requests.pass_on_until(begin, &mut self.to_broker);
-                    self.requests.gate = Some(Gate::new(exchange.seq, action, &state));
+                    self.requests.gate = Some(Gate::new(exchange.seq, action, state.clone()));
                     fired = Some(state);
                 }
             }
@@ -395,7 +355,7 @@ impl Relay {
                 Action::CutBefore | Action::CutAfter => self.swallow(begin, seq, &state),
                 Action::Hold | Action::Delay(_) => {
                     self.replies.pass_on_until(begin, &mut self.to_client);
-                    self.replies.gate = Some(Gate::new(seq, action, &state));
+                    self.replies.gate = Some(Gate::new(seq, action, state.clone()));
                     state.fire();
                     // The proxy's own answers wait behind it as well.
                     return;
@@ -501,129 +461,6 @@ impl Relay {
     }
 }
 
-impl Inbox {
-    fn new(parser: Parser) -> Self {
-        Inbox {
-            bytes: Vec::new(),
-            start: 0,
-            frame: 0,
-            scanned: 0,
-            parser,
-            gate: None,
-            filled: false,
-            ended: false,
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.gate.is_none()
-    }
-
-    /// The next whole frame and where it begins.
-    fn next_frame(&mut self) -> Result<Option<(usize, Reply)>, Malformed> {
-        let (used, value) = self.parser.feed(&self.bytes[self.scanned..])?;
-        self.scanned += used;
-        Ok(value.map(|value| {
-            let begin = self.frame;
-            self.frame = self.scanned;
-            (begin, value)
-        }))
-    }
-
-    /// Passes on what is complete, or everything.
-    fn pass_on(&mut self, to: &mut Outbox, everything: bool) {
-        if everything {
-            self.frame = self.bytes.len();
-            self.scanned = self.frame;
-        }
-        self.pass_on_until(self.frame, to);
-    }
-
-    fn pass_on_until(&mut self, end: usize, to: &mut Outbox) {
-        to.bytes.extend_from_slice(&self.bytes[self.start..end]);
-        self.start = end;
-    }
-
-    /// Leaves out the frame that was just read.
-    fn drop_frame(&mut self) {
-        self.start = self.frame;
-    }
-
-    /// Makes room: what was passed on is of no use any more.
-    fn forget_passed(&mut self) {
-        self.bytes.drain(..self.start);
-        self.frame -= self.start;
-        self.scanned -= self.start;
-        self.start = 0;
-    }
-
-    fn read_from(&mut self, from: &TcpStream) {
-        self.bytes.reserve(CHUNK);
-        match from.try_read_buf(&mut self.bytes) {
-            Ok(0) => self.ended = true,
-            Ok(read) => self.filled = read >= CHUNK,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // A reset is an end as well.
-            Err(_) => self.ended = true,
-        }
-    }
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn has_room(&self) -> bool {
-        self.bytes.len() - self.written < MOST_UNWRITTEN
-    }
-
-    /// Writes as much as goes without waiting.
-    fn write_to(&mut self, to: &TcpStream) {
-        while !self.gone && self.written < self.bytes.len() {
-            match to.try_write(&self.bytes[self.written..]) {
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.written > MOST_UNWRITTEN {
-                        self.bytes.drain(..self.written);
-                        self.written = 0;
-                    }
-                    return;
-                }
-                // The other side has gone; that it has will be read from it, too.
-                Err(_) => self.gone = true,
-            }
-        }
-        self.bytes.clear();
-        self.written = 0;
-    }
-}
-
-impl Gate {
-    fn new(seq: usize, action: Action, state: &State) -> Self {
-        let until = match action {
-            Action::Delay(by) => Until::Instant(Instant::now() + by),
-            _ => Until::Released(state.released()),
-        };
-        Gate { seq, until }
-    }
-}
-
-/// Waits until the gate may open, and opens it.
-async fn opened(gate: &mut Option<Gate>) {
-    match gate.as_mut().map(|gate| &mut gate.until) {
-        None => {}
-        Some(Until::Instant(instant)) => tokio::time::sleep_until(*instant).await,
-        Some(Until::Released(released)) => {
-            if released.wait_for(|released| *released).await.is_err() {
-                // Nobody is left who could release it.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-    *gate = None;
-}
-
 /// The words of a request.
 fn words(request: Reply) -> Vec<Vec<u8>> {
     let Reply::Array(items) = request else {
@@ -637,60 +474,6 @@ fn words(request: Reply) -> Vec<Vec<u8>> {
             _ => Vec::new(),
         })
         .collect()
-}
-
-/// What no candidate may ask of a broker that others use at the same time, or that would
-/// make the proxy blind.
-const FORBIDDEN: [&str; 36] = [
-    "ACL",
-    "BGREWRITEAOF",
-    "BGSAVE",
-    "CLIENT KILL",
-    "CLIENT NO-EVICT",
-    "CLIENT PAUSE",
-    "CLIENT REPLY",
-    "CLIENT UNPAUSE",
-    "CLUSTER",
-    "CONFIG",
-    "DEBUG",
-    "FAILOVER",
-    "FLUSHALL",
-    "FLUSHDB",
-    "FUNCTION DELETE",
-    "FUNCTION FLUSH",
-    "FUNCTION KILL",
-    "FUNCTION RESTORE",
-    "LATENCY RESET",
-    "MIGRATE",
-    "MODULE",
-    "MONITOR",
-    "PFDEBUG",
-    "PSYNC",
-    "REPLCONF",
-    "REPLICAOF",
-    "RESTORE-ASKING",
-    "SAVE",
-    "SCRIPT DEBUG",
-    "SCRIPT FLUSH",
-    "SCRIPT KILL",
-    "SHUTDOWN",
-    "SLAVEOF",
-    "SLOWLOG RESET",
-    "SWAPDB",
-    "SYNC",
-];
-
-fn refusal(command: &[Vec<u8>]) -> Option<String> {
-    let initial = command[0].first()?.to_ascii_uppercase();
-    // Looked at for every command, and almost all of them are out at once.
-    if matches!(initial, b'E' | b'G' | b'H' | b'X') {
-        return None;
-    }
-    FORBIDDEN
-        .iter()
-        .filter(|name| name.as_bytes()[0] == initial)
-        .find(|name| begins_with(command, name))
-        .map(|name| format!("ERR {name} is not for candidates: this broker is shared with others"))
 }
 
 fn is_subscription(exchange: &Exchange) -> bool {

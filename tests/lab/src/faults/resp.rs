@@ -160,7 +160,13 @@ impl Parser {
 
     /// Reads to the end of the line, then opens what the line announces.
     fn read_line(&mut self, input: &[u8]) -> Result<(usize, Option<Reply>), Malformed> {
-        let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        // By hand, here and below: what an unoptimised build makes of iterators
+        // costs more than all the rest of the proxy.
+        let mut end = 0;
+        while end < input.len() && input[end] != b'\n' {
+            end += 1;
+        }
+        if end == input.len() {
             self.line.extend_from_slice(input);
             if self.line.len() > LONGEST_LINE {
                 return Err(Malformed("a line does not end"));
@@ -184,11 +190,16 @@ impl Parser {
     }
 
     fn open_line(&mut self, line: &[u8], after: &[u8]) -> Result<Opened, Malformed> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = match line {
+            [line @ .., b'\r'] => line,
+            line => line,
+        };
         if self.inline && self.open.is_empty() && line.first() != Some(&b'*') {
             return Ok(Opened::Value(inline_command(line)));
         }
-        let (kind, rest) = line.split_first().ok_or(Malformed("an empty line"))?;
+        let [kind, rest @ ..] = line else {
+            return Err(Malformed("an empty line"));
+        };
         let value = match kind {
             b'$' | b'!' | b'=' => return self.open_bulk(*kind, length(rest)?, after),
             b'*' | b'~' | b'>' | b'%' | b'|' => return self.open_aggregate(*kind, length(rest)?),
@@ -349,7 +360,7 @@ fn number(bytes: &[u8]) -> Result<i64, Malformed> {
         let mut value = 0;
         let mut digits = bytes;
         while let [digit @ b'0'..=b'9', rest @ ..] = digits {
-            value = value * 10 + i64::from(*digit - b'0');
+            value = value * 10 + (*digit - b'0') as i64;
             digits = rest;
         }
         if digits.is_empty() {

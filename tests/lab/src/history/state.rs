@@ -58,6 +58,8 @@ impl History {
     }
 }
 
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The `_id` of every dead letter.
 async fn dead_letters(
     connection: &mut impl ConnectionLike,
@@ -66,7 +68,7 @@ async fn dead_letters(
     let mut ids = HashSet::new();
     let mut from = "-".to_owned();
     loop {
-        let page: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> = redis::cmd("XRANGE")
+        let page: Vec<(String, Fields)> = redis::cmd("XRANGE")
             .arg(stream)
             .arg(&from)
             .arg("+")

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Anomaly, Verdict, at, unknown};
+use super::{Verdict, at, unknown, violated};
 use crate::history::{Event, What};
 
 /// No message's handler is started more than `most` times, nor for a delivery with a higher
@@ -35,7 +35,7 @@ pub fn attempts_at_most(most: u64) -> impl Fn(&[Event]) -> Verdict + Clone {
             } else {
                 continue;
             };
-            return Anomaly::new("too many attempts", &[&event.id], starts, text);
+            return violated("too many attempts", &[&event.id], starts, text);
         }
         match starts.is_empty() {
             true => unknown("no handler was started"),
@@ -76,7 +76,7 @@ pub fn deliveries_grow(events: &[Event]) -> Verdict {
                 at(event),
             );
             let name = "delivery count does not grow";
-            return Anomaly::new(name, &[&event.id], &[before, i], text);
+            return violated(name, &[&event.id], &[before, i], text);
         }
     }
     match seen.is_empty() {
@@ -109,7 +109,7 @@ pub fn fenced(events: &[Event]) -> Verdict {
                 earlier.actor,
                 at(earlier),
             );
-            return Anomaly::new("stale token accepted", &[&event.id], &[before, i], text);
+            return violated("stale token accepted", &[&event.id], &[before, i], text);
         }
         if token == high && earlier.actor != event.actor {
             let text = format!(
@@ -120,7 +120,7 @@ pub fn fenced(events: &[Event]) -> Verdict {
                 event.actor,
                 at(event),
             );
-            return Anomaly::new("token shared", &[&event.id], &[before, i], text);
+            return violated("token shared", &[&event.id], &[before, i], text);
         }
     }
     match highest.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Anomaly, Verdict, at, ends_handler, unknown};
+use super::{Verdict, at, ends_handler, unknown, violated};
 use crate::history::{Event, What};
 
 /// For every actor, messages of one key are first started in the order in which they were
@@ -49,9 +49,8 @@ pub fn in_order_per_key(events: &[Event]) -> Verdict {
                 at(event),
                 event.id,
             );
-            let mut proof = [mine, theirs, before, i];
-            proof.sort_unstable();
-            return Anomaly::new("out of order", &[&event.id, &earlier.id], &proof, text);
+            let proof = [mine, theirs, before, i];
+            return violated("out of order", &[&event.id, &earlier.id], &proof, text);
         }
     }
     match compared {
@@ -144,10 +143,8 @@ fn too_many(
             .collect::<Vec<_>>()
             .join(", "),
     );
-    if !since.contains(&last) {
-        since.push(last);
-    }
-    Anomaly::new("too many in flight", &ids, &since, text)
+    since.push(last);
+    violated("too many in flight", &ids, &since, text)
 }
 
 /// A message's handler runs in one place at a time: between a start and its end nobody starts
@@ -172,7 +169,7 @@ pub fn delivered_to_one_at_a_time(events: &[Event]) -> Verdict {
                         super::time(earlier.at),
                     );
                     let name = "handled twice at once";
-                    return Anomaly::new(name, &[&event.id], &[before, i], text);
+                    return violated(name, &[&event.id], &[before, i], text);
                 }
             }
             What::Fault(_) => running.retain(|_, start| events[*start].actor != event.actor),

@@ -42,15 +42,16 @@ pub struct Anomaly {
     pub explanation: String,
 }
 
-impl Anomaly {
-    fn new(name: &'static str, ids: &[&str], events: &[usize], explanation: String) -> Verdict {
-        Verdict::Violated(Anomaly {
-            name,
-            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-            events: events.to_vec(),
-            explanation,
-        })
-    }
+fn violated(name: &'static str, ids: &[&str], events: &[usize], explanation: String) -> Verdict {
+    let mut events = events.to_vec();
+    events.sort_unstable();
+    events.dedup();
+    Verdict::Violated(Anomaly {
+        name,
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        events,
+        explanation,
+    })
 }
 
 /// For the sentences: `at 12.3 ms`.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Anomaly, Verdict, at, unknown};
+use super::{Verdict, at, unknown, violated};
 use crate::history::{Event, What};
 
 /// Every message that was `Sent` is in the end `Acknowledged`, `DeadLettered`, or `Dropped`
@@ -73,7 +73,7 @@ pub fn nothing_lost(events: &[Event]) -> Verdict {
             "entry {id} was sent {} and is still pending at the end: neither acknowledged nor dead-lettered{others}",
             at(&events[sent]),
         );
-        return Anomaly::new("unfinished message", &[id], &[sent, pending], text);
+        return violated("unfinished message", &[id], &[sent, pending], text);
     }
     let last = fate.last.unwrap_or(sent);
     let heard = match last == sent {
@@ -88,9 +88,7 @@ pub fn nothing_lost(events: &[Event]) -> Verdict {
         "entry {id} was sent {} {heard}: neither acknowledged nor dead-lettered{others}",
         at(&events[sent]),
     );
-    let mut proof = vec![sent, last];
-    proof.dedup();
-    Anomaly::new("lost message", &[id], &proof, text)
+    violated("lost message", &[id], &[sent, last], text)
 }
 
 /// No message is both `Acknowledged` and `DeadLettered`: it is done or given up.
@@ -112,7 +110,7 @@ pub fn never_both(events: &[Event]) -> Verdict {
                 event.what,
                 at(event),
             );
-            return Anomaly::new("settled twice", &[&event.id], &[before, i], text);
+            return violated("settled twice", &[&event.id], &[before, i], text);
         }
     }
     match first.is_empty() {
@@ -139,7 +137,7 @@ pub fn no_duplicate_effect(events: &[Event]) -> Verdict {
                 at(event),
                 event.actor,
             );
-            return Anomaly::new("duplicate effect", &[&event.id], &[before, i], text);
+            return violated("duplicate effect", &[&event.id], &[before, i], text);
         }
     }
     match first.is_empty() {
@@ -209,8 +207,7 @@ pub fn acknowledged_only_after_success(events: &[Event]) -> Verdict {
         ),
         (None, None) => (None, "although no handler had run".to_owned()),
     };
-    let mut proof: Vec<usize> = other.into_iter().chain([ack]).collect();
-    proof.sort_unstable();
+    let proof = [ack, other.unwrap_or(ack)];
     let text = format!("entry {id} was acknowledged {}, {text}", at(&events[ack]));
-    Anomaly::new("acknowledged before success", &[id], &proof, text)
+    violated("acknowledged before success", &[id], &proof, text)
 }
