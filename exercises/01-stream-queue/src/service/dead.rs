@@ -30,10 +30,10 @@ pub struct Chosen {
     #[command(flatten)]
     queue: Queue,
     /// All that are there now
-    #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
+    #[arg(long, conflicts_with = "ids")]
     all: bool,
     /// Ids, as `dead list` prints them
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", required_unless_present = "all", value_parser = entry_id)]
     ids: Vec<String>,
 }
 
@@ -83,6 +83,15 @@ impl Chosen {
             self.ids.clone()
         };
         Ok((letters, ids))
+    }
+}
+
+/// An id is `milliseconds-sequence`.
+fn entry_id(text: &str) -> Result<String, String> {
+    let parts = text.split_once('-').unwrap_or((text, "0"));
+    match (parts.0.parse::<u64>(), parts.1.parse::<u64>()) {
+        (Ok(_), Ok(_)) => Ok(text.to_owned()),
+        _ => Err("an entry id looks like 1763917200000-0".into()),
     }
 }
 

@@ -14,10 +14,17 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    complain(&format!("error: {error:#}"));
-    let known = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Error>());
+    let mut known = None;
+    let mut story = Vec::new();
+    for cause in error.chain() {
+        story.push(cause.to_string());
+        known = cause.downcast_ref::<Error>();
+        if known.is_some() {
+            // Its text tells of its own causes.
+            break;
+        }
+    }
+    complain(&format!("error: {}", story.join(": ")));
     ExitCode::from(known.map_or(1, Error::exit_code))
 }
 

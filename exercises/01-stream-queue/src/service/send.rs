@@ -83,9 +83,7 @@ impl Batch {
         }
         let ids = producer.send_batch(&self.messages).await.with_context(|| {
             let (first, last) = (self.first, self.last);
-            format!(
-                "sending lines {first} to {last}: some of them may be in the stream, none after them is"
-            )
+            format!("sending lines {first} to {last}: what is in the stream of them is not known, and nothing after them was sent")
         })?;
         output.text(&(ids.join("\n") + "\n")).await?;
         Ok(())
