@@ -36,6 +36,8 @@ struct Inner {
     promise: Mutex<Option<String>>,
     history: History,
     stalls: StallWatch,
+    /// Proxy, stream and group of every queue whose wire belongs into the history of a failure.
+    watched: Mutex<Vec<(Proxy, String, String)>>,
 }
 
 /// What the judge decided about a check's surroundings.
@@ -63,6 +65,7 @@ impl Lab {
                 promise: Mutex::new(None),
                 history: History::new(began),
                 stalls: StallWatch::start()?,
+                watched: Mutex::default(),
             }),
         })
     }
@@ -116,6 +119,29 @@ impl Lab {
             Failure::infrastructure("this check needs Redis, and the run was started without one")
         })?;
         self.redis_at(url).await
+    }
+
+    /// Lets a failure show what the wire has seen of this stream and group, without the check
+    /// having to [absorb](History::absorb) it.
+    pub fn watch(&self, redis: &Redis, stream: &str, group: &str) {
+        let queue = (redis.proxy().clone(), stream.to_owned(), group.to_owned());
+        self.inner
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(queue);
+    }
+
+    pub(crate) fn absorb_watched(&self) {
+        let watched = self
+            .inner
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The last queue is the one that a failure is about.
+        if let Some((proxy, stream, group)) = watched.last() {
+            self.inner.history.absorb(proxy, stream, group);
+        }
     }
 
     /// A Redis at `url`, behind a proxy of its own.

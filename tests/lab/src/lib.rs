@@ -14,6 +14,7 @@
 mod check;
 mod eventually;
 mod failure;
+mod illustrate;
 mod lab;
 mod panics;
 mod stall;

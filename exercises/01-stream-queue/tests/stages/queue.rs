@@ -58,10 +58,12 @@ impl Queue {
     /// A queue on a broker that the caller chose.
     pub async fn on(lab: &Lab, redis: Redis) -> Result<Queue, Failure> {
         let direct = redis.direct().await?;
+        let (stream, group) = (lab.unique("orders"), lab.unique("billing"));
+        lab.watch(&redis, &stream, &group);
         Ok(Queue {
             lab: lab.clone(),
-            stream: lab.unique("orders"),
-            group: lab.unique("billing"),
+            stream,
+            group,
             redis,
             direct,
         })

@@ -12,6 +12,7 @@ use nix::unistd::{getpgrp, getpid};
 use super::Ticket;
 use super::receipt::{Objection, Receipt};
 use crate::check::{Check, Outcome};
+use crate::illustrate::illustrate;
 use crate::lab::Setting;
 use crate::{Failure, Kind, Lab, brokers, panics};
 
@@ -118,7 +119,7 @@ async fn run(ticket: &Ticket, check: Check) -> (Option<String>, Outcome) {
     let outcome = match outcome {
         Err(failure) if failure.kind == Kind::Violated => {
             match identity(redis, ticket.patience).await {
-                Ok(after) if after == before => Err(failure),
+                Ok(after) if after == before => Err(illustrate(&lab, failure)),
                 Ok(_) => Err(Failure::infrastructure(
                     "the run's Redis was started anew in the middle of the check",
                 )),
