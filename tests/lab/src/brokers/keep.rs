@@ -11,7 +11,7 @@ use super::sweep::{self, Home};
 use super::{Attempt, Unavailable, Wanted};
 
 /// Becomes a keeper if the arguments say so. To be called first thing in the `main` of every
-/// program that uses [`Keeper::start`], before a runtime or a thread is started. `Some` is the
+/// program that uses [`Keeper::start`](super::Keeper::start), before a runtime or a thread is started. `Some` is the
 /// exit code with which `main` must return.
 #[must_use = "a keeper has done its work when this returns `Some`"]
 pub fn keep_if_asked() -> Option<ExitCode> {

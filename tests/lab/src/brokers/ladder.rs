@@ -143,8 +143,8 @@ impl Broker {
             Broker::Amqp => {
                 let amqp = NativeAmqp::start(&program, &directory, self.limit()).await;
                 let amqp = amqp.map_err(|why| self.no_process(why))?;
-                let pid = amqp.pid();
-                (Running::Amqp(amqp), pid, true, "rabbitmq".to_owned())
+                let pid = amqp.group();
+                (Running::Amqp(amqp), pid, true, "epmd".to_owned())
             }
         };
         home.write_down(pid, group, &sign).map_err(|error| {

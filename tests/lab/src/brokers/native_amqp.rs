@@ -1,6 +1,7 @@
 //! RabbitMQ as a local process.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -49,12 +50,18 @@ impl NativeAmqp {
         // One that runs already is used instead.
         let mapper = Command::new("epmd")
             .args(["-port", &mapper_port.to_string(), "-address", "127.0.0.1"])
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("cannot execute epmd, Erlang's port mapper: {error}"))?;
-        let server = match spawn(program, directory, port, distribution, mapper_port) {
+        let server = match spawn(
+            program,
+            directory,
+            [port, distribution, mapper_port],
+            mapper.id(),
+        ) {
             Ok(server) => server,
             Err(why) => {
                 end(mapper);
@@ -74,9 +81,9 @@ impl NativeAmqp {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
-    /// The group of the server's processes.
-    pub(crate) fn pid(&self) -> u32 {
-        self.server.id()
+    /// The group of all its processes. Its first one is the port mapper.
+    pub(crate) fn group(&self) -> u32 {
+        self.mapper.id()
     }
 
     async fn ready(&mut self, directory: &Path, limit: Duration) -> Result<(), String> {
@@ -105,11 +112,10 @@ impl NativeAmqp {
 impl Drop for NativeAmqp {
     fn drop(&mut self) {
         // The server is a script with an emulator and its helpers below it.
-        if let Ok(group) = i32::try_from(self.server.id()) {
+        if let Ok(group) = i32::try_from(self.group()) {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
         let _ = self.server.wait();
-        let _ = self.mapper.kill();
         let _ = self.mapper.wait();
     }
 }
@@ -126,11 +132,10 @@ fn log_file(directory: &Path) -> PathBuf {
 fn spawn(
     program: &Path,
     directory: &Path,
-    port: u16,
-    distribution: u16,
-    mapper_port: u16,
+    [port, distribution, mapper_port]: [u16; 3],
+    group: u32,
 ) -> Result<Child, String> {
-    use std::os::unix::process::CommandExt;
+    let group = i32::try_from(group).map_err(|error| error.to_string())?;
     let cannot =
         |error: std::io::Error| format!("cannot write into {}: {error}", directory.display());
     let log = File::create(log_file(directory)).map_err(cannot)?;
@@ -154,7 +159,7 @@ fn spawn(
         .env("RABBITMQ_CONFIG_FILE", configuration)
         .env("RABBITMQ_SCHEMA_DIR", directory.join("schema"))
         .env("RABBITMQ_GENERATED_CONFIG_DIR", directory.join("config"))
-        .process_group(0)
+        .process_group(group)
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(cannot)?)

@@ -66,7 +66,7 @@ fn all() -> Vec<Trial> {
         "a_warm_broker_is_used_and_stays",
         a_warm_broker_is_used_and_stays,
     );
-    let image = has_image();
+    let image = has_image(lab::brokers::REDIS_IMAGE);
     let mut add = |name: &str, run: fn() -> Outcome| {
         trials.push(Trial::test(name, run).with_ignored_flag(!image));
     };
@@ -82,12 +82,22 @@ fn all() -> Vec<Trial> {
         "the_container_of_a_killed_keeper_is_swept",
         the_container_of_a_killed_keeper_is_swept,
     );
+    add_amqp(&mut trials);
     trials
 }
 
+/// RabbitMQ takes seconds to start; its two ways are tried where they are to be had.
+fn add_amqp(trials: &mut Vec<Trial>) {
+    let image = has_image(lab::brokers::AMQP_IMAGE);
+    let container = || holds_rabbitmq("docker", How::Container);
+    trials.push(Trial::test("rabbitmq_comes_in_a_container", container).with_ignored_flag(!image));
+    let program = which::which("rabbitmq-server").is_ok();
+    let process = || holds_rabbitmq("native", How::Process);
+    trials.push(Trial::test("rabbitmq_comes_as_a_process", process).with_ignored_flag(!program));
+}
+
 /// True where an engine has the pinned image. Elsewhere the trials with containers are ignored.
-fn has_image() -> bool {
-    let (name, tag) = lab::brokers::REDIS_IMAGE;
+fn has_image((name, tag): (&str, &str)) -> bool {
     let inspect = Command::new("docker")
         .args(["image", "inspect", &format!("{name}:{tag}")])
         .output();
@@ -301,5 +311,19 @@ fn the_container_of_a_killed_keeper_is_swept() -> Outcome {
     assert_eq!(held.containers().len(), 1);
     let _next = held.beside(&[NATIVE])?;
     assert!(held.containers().is_empty(), "the container was not swept");
+    Ok(())
+}
+
+fn holds_rabbitmq(way: &str, how: How) -> Outcome {
+    let mut held = Held::start(&[(held::WANTED, "rabbitmq"), ("WORKBOOK_BROKERS", way)])?;
+    assert_eq!(held.how()?, how);
+    assert!(held.listens());
+    held.kill()?;
+    assert!(eventually(|| !held.listens()), "RabbitMQ outlives its run");
+    assert!(
+        eventually(|| held.left().is_empty()),
+        "left behind: {:?}",
+        held.left()
+    );
     Ok(())
 }

@@ -120,8 +120,8 @@ async fn eats_memory(_lab: Lab) -> Outcome {
 
 async fn recurses(_lab: Lab) -> Outcome {
     #[allow(unconditional_recursion)]
-    fn deeper(n: u64) -> u64 {
-        std::hint::black_box(deeper(n + 1)) + 1
+    fn deeper(depth: u64) -> u64 {
+        std::hint::black_box(deeper(depth + 1)) + depth
     }
     ensure!(deeper(0) > 0, "it ended");
     Ok(())

@@ -9,6 +9,9 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::specimens::is_running;
 
+/// Makes this program behave as the test crate of an exercise.
+pub const AS_SUITE: &str = "SPECIMEN_SUITE";
+
 type Outcome = Result<(), Failed>;
 
 pub fn all() -> Vec<Trial> {
@@ -87,6 +90,14 @@ pub fn all() -> Vec<Trial> {
     add(
         "checks_are_described_with_their_limits",
         checks_are_described_with_their_limits,
+    );
+    add(
+        "a_suite_is_a_test_binary_like_any_other",
+        a_suite_is_a_test_binary_like_any_other,
+    );
+    add(
+        "a_suite_without_a_broker_says_so",
+        a_suite_without_a_broker_says_so,
     );
     trials
 }
@@ -456,6 +467,52 @@ fn checks_are_described_with_their_limits() -> Outcome {
     };
     assert_eq!(limit("verdicts::tells_its_seed"), Some(7));
     assert_eq!(limit("tricks::loops"), Some(60));
+    Ok(())
+}
+
+fn suite(arguments: &[&str], environment: (&str, &str)) -> Result<(bool, String), Failed> {
+    let output = Command::new(this_program())
+        .args(arguments)
+        .env(AS_SUITE, "1")
+        .env_remove("REDIS_URL")
+        .env("WORKBOOK_STATE", "/no/such/directory")
+        .env("WORKBOOK_SEED", "11")
+        .env(environment.0, environment.1)
+        .output()?;
+    Ok((
+        output.status.success(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    ))
+}
+
+fn a_suite_is_a_test_binary_like_any_other() -> Outcome {
+    let native = ("WORKBOOK_BROKERS", "native");
+    let (_, text) = suite(&["--list", "--format", "terse"], native)?;
+    assert!(
+        text.lines()
+            .any(|line| line == "verdicts::keeps_its_promise: test"),
+        "{text}"
+    );
+    let (passed, text) = suite(&["--exact", "verdicts::keeps_its_promise"], native)?;
+    assert!(passed && text.contains("1 passed"), "{text}");
+    let (passed, text) = suite(&["breaks_its_promise"], native)?;
+    assert!(
+        !passed && text.contains("failed [SQ42]: they are 5"),
+        "{text}"
+    );
+    assert!(
+        text.contains("promise: two and two are four") && text.contains("seed: 11"),
+        "{text}"
+    );
+    Ok(())
+}
+
+fn a_suite_without_a_broker_says_so() -> Outcome {
+    let (passed, text) = suite(&["keeps_its_promise"], ("REDIS_URL", "redis://127.0.0.1:1"))?;
+    assert!(
+        !passed && text.contains("infrastructure: no Redis can be had"),
+        "{text}"
+    );
     Ok(())
 }
 
