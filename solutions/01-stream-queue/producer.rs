@@ -10,6 +10,9 @@ use crate::connection::connect;
 use crate::entry::Message;
 use crate::error::Error;
 use crate::options::SendOptions;
+// solution only
+use crate::trim::{BACKLOG, GROUPS};
+// end solution only
 
 /// The fields of the entry that a message becomes: one for each top-level key, in the message's
 /// order. A string is its text, without quotes; every other value (number, boolean, null, list,
@@ -112,7 +115,7 @@ impl Producer {
         limit: u64,
     ) -> Result<Vec<String>, Error> {
         // stub stage 6: in a loop, one script that counts the backlog and adds what there is room for
-        let script = redis::Script::new(&format!("{}{ADD_IF_ROOM}", crate::trim::BACKLOG));
+        let script = redis::Script::new(&format!("{GROUPS}{BACKLOG}{ADD_IF_ROOM}"));
         let stream = self.options.stream.clone();
         let connection = self.connection().await?;
         let mut ids: Vec<String> = Vec::with_capacity(entries.len());
