@@ -340,15 +340,21 @@ fn compile_error(message: &Value, more: usize) -> CompileError {
             .and_then(|span| span["file_name"].as_str())
             .map(short_path),
         line: span.and_then(|span| span["line_start"].as_u64()),
-        message: message["message"]
-            .as_str()
-            .unwrap_or("rustc gave no reason")
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_string(),
+        message: headline(message),
         rendered: first_lines(&shorten_paths(rendered), SCREEN),
         more,
+    }
+}
+
+/// `error[E0308]: mismatched types`
+fn headline(message: &Value) -> String {
+    let text = message["message"]
+        .as_str()
+        .unwrap_or("rustc gave no reason");
+    let text = text.lines().next().unwrap_or_default();
+    match message["code"]["code"].as_str() {
+        Some(code) => format!("error[{code}]: {text}"),
+        None => format!("error: {text}"),
     }
 }
 
@@ -381,9 +387,16 @@ fn short_path(path: &str) -> String {
 fn shorten_paths(rendered: &str) -> String {
     rendered
         .lines()
-        .map(|line| match line.split_once("--> ") {
-            Some((indent, path)) => format!("{indent}--> {}", short_path(path)),
-            None => line.to_string(),
+        .map(|line| {
+            // `--> file` begins an excerpt, `::: file` goes on in another file.
+            let arrow = ["--> ", "::: "].into_iter().find(|arrow| {
+                let place = line.trim_start();
+                place.starts_with(arrow)
+            });
+            match arrow.and_then(|arrow| Some((arrow, line.split_once(arrow)?))) {
+                Some((arrow, (indent, path))) => format!("{indent}{arrow}{}", short_path(path)),
+                None => line.to_string(),
+            }
         })
         .collect::<Vec<_>>()
         .join("\n")

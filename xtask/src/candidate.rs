@@ -305,9 +305,13 @@ pub fn lay_out(
         .collect();
     if !missing.is_empty() {
         let mut stubs = crate::stubs::generate(ctx, exercise)?.files;
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        notes.push(format!(
+            "{} {verb} missing and graded as not written",
+            missing.join(", ")
+        ));
         for name in missing {
             let stub = stubs.remove(&name).unwrap_or_default();
-            notes.push(format!("{name} is missing: graded as not written"));
             files.insert(name, stub.into_bytes());
         }
     }

@@ -120,9 +120,9 @@ fn stages(
             () if current == Some(stage.id) => paint.strong("→"),
             () => paint.dim("·"),
         };
-        let checks = match (done.checks, done.is_done()) {
-            (0, _) | (_, true) => String::new(),
-            (all, false) => format!("  {} of {all} checks pass", done.passed),
+        let checks = match (done.passed, done.checks) {
+            (passed, all) if passed == 0 || passed == all => String::new(),
+            (_, all) => format!("  {} of {all} checks pass", done.passed),
         };
         let line = format!(
             "   {mark} {} {}{}",

@@ -1,5 +1,7 @@
 //! The report for a learner, who may be tired: where they stand, the one thing to look at now, and the next step.
 
+use std::collections::BTreeMap;
+
 use crate::context::Context;
 use crate::model::{CheckGrade, ExerciseGrade, Grade, StageGrade, Timings, Verdict, words};
 use crate::report::Paint;
@@ -137,16 +139,31 @@ impl Page {
             return text;
         };
         text.push_str(&self.expanded(exercise, stage, check, seed));
-        let rest = open
+        let (unwritten, found): (Vec<_>, Vec<_>) = open
             .iter()
-            .filter(|(_, other)| other.name != check.name && other.verdict != Verdict::Blocked);
-        let lines: Vec<String> = rest
-            .map(|(stage, check)| self.one_line(stage, check))
-            .collect();
-        if !lines.is_empty() {
-            text.push_str(&format!("Also:\n{}\n", lines.concat()));
+            .filter(|(_, other)| other.name != check.name && other.verdict != Verdict::Blocked)
+            .partition(|(_, check)| check.todo_stage.is_some());
+        if !found.is_empty() {
+            let lines: String = found
+                .iter()
+                .map(|(stage, check)| self.one_line(stage, check))
+                .collect();
+            text.push_str(&format!("Also:\n{lines}\n"));
+        }
+        // What is not written yet is no news: a line a stage.
+        let mut stages: BTreeMap<u32, usize> = BTreeMap::new();
+        for (stage, _) in unwritten {
+            *stages.entry(stage.id).or_default() += 1;
+        }
+        for (stage, count) in stages {
+            let checks = counted(count, "check runs", "checks run");
+            let mark = self.paint.dim("·");
+            text.push_str(&format!(
+                "  {mark} {checks} into what stage {stage} has not written yet\n"
+            ));
         }
         text.push_str(&self.blocked(&open));
+        text.push('\n');
         text
     }
 
@@ -167,8 +184,11 @@ impl Page {
             text.push_str(&self.field("Promise", promise));
         }
         match &check.observed {
-            Some(observed) => text.push_str(&self.field("Observed", observed)),
-            None => text.push_str(&self.field("Observed", &check.message)),
+            // Its panic says less than the sentence made from it.
+            Some(observed) if check.todo_stage.is_none() => {
+                text.push_str(&self.field("Observed", observed))
+            }
+            _ => text.push_str(&self.field("Observed", &check.message)),
         }
         if let Some(code) = &check.code {
             let explain = self.paint.command(&format!("cargo xtask explain {code}"));
@@ -211,7 +231,7 @@ impl Page {
     }
 
     fn blocked(&self, open: &[(&StageGrade, &CheckGrade)]) -> String {
-        let mut by: std::collections::BTreeMap<u32, usize> = Default::default();
+        let mut by: BTreeMap<u32, usize> = BTreeMap::new();
         for (_, check) in open {
             if let Some(stage) = check.blocked_by {
                 *by.entry(stage).or_default() += 1;
@@ -219,18 +239,11 @@ impl Page {
         }
         let mut text = String::new();
         for (stage, count) in &by {
-            let checks = if *count == 1 {
-                "1 check waits".to_string()
-            } else {
-                format!("{count} checks wait")
-            };
+            let checks = counted(*count, "check waits", "checks wait");
             text.push_str(&format!(
                 "  {} {checks} for stage {stage}\n",
                 self.paint.dim("·")
             ));
-        }
-        if !by.is_empty() {
-            text.push('\n');
         }
         text
     }
@@ -362,6 +375,10 @@ fn first_to_mend<'a>(
 
 fn blocked_by(stage: &StageGrade) -> Option<u32> {
     stage.checks.iter().find_map(|check| check.blocked_by)
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn shortened(text: &str, width: usize) -> String {
