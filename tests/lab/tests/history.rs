@@ -270,6 +270,14 @@ fn no_more_than_so_many_are_in_flight() {
         bounded_in_flight(1)(&stolen),
         Verdict::Violated(_)
     ));
+    // Handed out once more while it runs, it still runs.
+    let again = history(&[
+        ("w", started(1), "1-0"),
+        ("w", delivered(2), "1-0"),
+        ("v", delivered(3), "1-0"),
+        ("w", delivered(1), "2-0"),
+    ]);
+    assert!(matches!(bounded_in_flight(1)(&again), Verdict::Violated(_)));
 }
 
 #[test]

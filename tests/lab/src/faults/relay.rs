@@ -216,7 +216,6 @@ impl Relay {
             match action {
                 Action::CutBefore => {
                     self.requests.pass_on_until(begin, &mut self.to_broker);
-                    self.requests.drop_frame();
                     exchange.forwarded = false;
                     exchange.lost = true;
                     self.shared.log().push(exchange);

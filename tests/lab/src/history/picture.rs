@@ -22,7 +22,7 @@ body { margin: 2rem auto; max-width: 100rem; padding: 0 1rem; background: var(--
 h1 { font-size: 1.25rem } p.what { font-size: 1.1rem; max-width: 50rem }
 .scroll { overflow-x: auto }
 svg { font: 13px system-ui, sans-serif }
-svg text { fill: var(--ink) } svg .time { fill: var(--faint); text-anchor: end }
+svg text { fill: var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke } svg .time { fill: var(--faint); text-anchor: end }
 svg .head { font-weight: 600; text-anchor: middle }
 svg .lane { stroke: var(--faint); stroke-dasharray: 2 4 }
 svg .way { stroke: var(--line); stroke-width: 1.5; opacity: .6; fill: none }
