@@ -66,7 +66,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
 fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
     steps.command(
         "format",
-        cargo(ctx, &["fmt", "--all", "--check"]).arg("--quiet"),
+        &mut cargo(ctx, &["fmt", "--all", "--", "--check", "-l"]),
     );
     let lints = ["--locked", "--all-targets", "--quiet"];
     let deny = ["--", "-D", "warnings"];
@@ -125,10 +125,7 @@ fn candidates(ctx: &Context, steps: &mut Steps, fast: bool) -> Result<()> {
         });
     }
     if !fast {
-        steps.command(
-            "atlas",
-            &mut runner(ctx, &["atlas", "--all", "--mistakes-only"])?,
-        );
+        steps.command("atlas", &mut runner(ctx, &["atlas", "--mistakes-only"])?);
     }
     Ok(())
 }
