@@ -1,6 +1,6 @@
 //! The `main` of a test crate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -113,9 +113,14 @@ impl Suite {
 
     fn run(self) -> ExitCode {
         let arguments = Arguments::from_args();
-        let service =
-            std::env::var_os("WORKBOOK_SERVICE").map_or(self.service.clone(), PathBuf::from);
+        let named = std::env::var_os("WORKBOOK_SERVICE").map(PathBuf::from);
+        let program = named.unwrap_or_else(|| self.service.clone());
+        let pinned = if arguments.list { None } else { pin(&program) };
+        let service = pinned
+            .as_ref()
+            .map_or(program, |(_, second)| second.clone());
         let brokers = Arc::new(SharedBrokers {
+            exercise: self.name.clone(),
             wanted: self.wanted,
             keeper: Mutex::new(None),
         });
@@ -129,13 +134,25 @@ impl Suite {
         let conclusion = libtest_mimic::run(&arguments, trials);
         // The brokers are removed before this process says that it is done.
         brokers.release();
-        let _ = self.name;
         conclusion.exit_code()
     }
 }
 
+/// Gives the program a second name that lasts as long as the directory. Another build, with other
+/// features, may replace the program under its own name while the checks run.
+fn pin(program: &Path) -> Option<(tempfile::TempDir, PathBuf)> {
+    let directory = tempfile::Builder::new()
+        .prefix(".service-")
+        .tempdir_in(program.parent()?)
+        .ok()?;
+    let second = directory.path().join(program.file_name()?);
+    std::fs::hard_link(program, &second).ok()?;
+    Some((directory, second))
+}
+
 /// The brokers of this process, started when the first check needs them.
 struct SharedBrokers {
+    exercise: String,
     wanted: Wanted,
     keeper: Mutex<Option<Result<Keeper, String>>>,
 }
@@ -146,7 +163,7 @@ impl SharedBrokers {
         let keeper = keeper.get_or_insert_with(|| {
             runtime
                 .block_on(Keeper::start(self.wanted))
-                .map_err(|unavailable| unavailable.to_string())
+                .map_err(|why| format!("the checks of {} need a broker, and {why}", self.exercise))
         });
         keeper.as_ref().map(Keeper::endpoints).map_err(Clone::clone)
     }

@@ -510,7 +510,8 @@ fn a_suite_is_a_test_binary_like_any_other() -> Outcome {
 fn a_suite_without_a_broker_says_so() -> Outcome {
     let (passed, text) = suite(&["keeps_its_promise"], ("REDIS_URL", "redis://127.0.0.1:1"))?;
     assert!(
-        !passed && text.contains("infrastructure: no Redis can be had"),
+        !passed
+            && text.contains("infrastructure: the checks of specimens need a broker, and no Redis"),
         "{text}"
     );
     Ok(())
