@@ -1,6 +1,6 @@
 //! What the lab knows about where it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 /// The directory with the runner's state, `.workbook` at the root of the workspace.
@@ -8,7 +8,10 @@ use std::thread;
 pub fn state_directory() -> PathBuf {
     match std::env::var_os("WORKBOOK_STATE") {
         Some(directory) => PathBuf::from(directory),
-        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.workbook")),
+        None => {
+            let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+            lab.ancestors().nth(2).unwrap_or(lab).join(".workbook")
+        }
     }
 }
 

@@ -10,7 +10,10 @@ use serde_json::Value;
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is there")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace is there")
 }
 
 /// One test at a time: each grades a whole exercise, and some count what is left on the machine.
@@ -42,7 +45,12 @@ pub fn runner() -> &'static Path {
 /// `cargo xtask ARGS…` in the workspace, without a terminal.
 pub fn xtask(arguments: &[&str]) -> Command {
     let mut command = Command::new(runner());
-    command.args(arguments).current_dir(root()).stdin(Stdio::null()).env_remove("CI").env("NO_COLOR", "1");
+    command
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .env_remove("CI")
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -56,9 +64,17 @@ pub struct Graded {
 impl Graded {
     pub fn of(output: Output) -> Graded {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let report = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("standard output is not one JSON object ({error}): {}\n{stderr}", String::from_utf8_lossy(&output.stdout)));
-        Graded { code: output.status.code(), report, stderr }
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "standard output is not one JSON object ({error}): {}\n{stderr}",
+                String::from_utf8_lossy(&output.stdout)
+            )
+        });
+        Graded {
+            code: output.status.code(),
+            report,
+            stderr,
+        }
     }
 
     /// Every check as (name, verdict, message, code).
@@ -68,7 +84,12 @@ impl Graded {
         for exercise in self.report["exercises"].as_array().into_iter().flatten() {
             for stage in exercise["stages"].as_array().into_iter().flatten() {
                 for check in stage["checks"].as_array().into_iter().flatten() {
-                    checks.push((text(&check["name"]), text(&check["verdict"]), text(&check["message"]), check["code"].as_str().map(str::to_owned)));
+                    checks.push((
+                        text(&check["name"]),
+                        text(&check["verdict"]),
+                        text(&check["message"]),
+                        check["code"].as_str().map(str::to_owned),
+                    ));
                 }
             }
         }
@@ -106,27 +127,30 @@ impl Candidate {
 
     /// The generated stubs of exercise 01, whatever the working copy holds.
     pub fn from_stubs() -> Candidate {
-        let candidate = Candidate::from(&root().join("solutions/01-stream-queue"));
-        // A module that a candidate lacks is taken from the stubs: one unknown helper file is enough
-        // of a candidate, so keep a single module and make it the stub.
-        let written = xtask(&["stubs", "1", "--into", candidate.path()]).output().expect("the runner starts");
-        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let candidate = Candidate { folder };
+        let written = xtask(&["stubs", "1", "--into", candidate.path()])
+            .output()
+            .expect("the runner starts");
+        assert!(
+            written.status.success(),
+            "{}",
+            String::from_utf8_lossy(&written.stderr)
+        );
         candidate
     }
 
     fn from(modules: &Path) -> Candidate {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for file in std::fs::read_dir(modules).expect("the modules are there") {
-            let file = file.expect("a readable folder");
-            if file.file_type().expect("a file").is_file() {
-                std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-            }
-        }
+        copy(modules, folder.path());
         Candidate { folder }
     }
 
     pub fn path(&self) -> &str {
-        self.folder.path().to_str().expect("a temporary path is UTF-8")
+        self.folder
+            .path()
+            .to_str()
+            .expect("a temporary path is UTF-8")
     }
 
     /// Replaces `from` by `to` in a module; `from` must be there.
@@ -136,5 +160,19 @@ impl Candidate {
         assert!(text.contains(from), "{module} does not contain {from:?}");
         std::fs::write(&path, text.replacen(from, to, 1)).expect("written");
         self
+    }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("created");
+    for file in std::fs::read_dir(from).expect("a readable folder") {
+        let file = file.expect("a readable folder");
+        let target = to.join(file.file_name());
+        if file.file_type().expect("a known type").is_dir() {
+            copy(&file.path(), &target);
+        } else {
+            std::fs::copy(file.path(), target).expect("copied");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use redis::aio::MultiplexedConnection;
 use stream_queue::{Entry, Error, Summary, WorkOptions, work};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Handler = Arc<dyn Fn(Entry) -> Handling + Send + Sync>;
+type Looking<'a> = Pin<Box<dyn Future<Output = Result<bool, Failure>> + Send + 'a>>;
 
 /// A stream and a group that no other check uses, behind a proxy that no other check uses.
 #[derive(Clone)]
@@ -271,16 +276,21 @@ impl Queue {
         F: Fn(Entry) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
+        self.start(options, Arc::new(move |entry| Box::pin(handler(entry))))
+    }
+
+    /// The candidate's `work` is generic. It is compiled for this one type of handler, and not once
+    /// for every check, so that a learner who saved a file waits less.
+    fn start(&self, options: WorkOptions, handler: Handler) -> Worker {
         let stop = CancellationToken::new();
         let history = self.lab.history();
         let name = options.consumer.clone();
-        let handler = Arc::new(handler);
         let recorded = {
             let (history, name) = (history.clone(), name.clone());
-            move |entry: Entry| {
-                let (history, name, handler) =
-                    (history.clone(), name.clone(), Arc::clone(&handler));
-                async move {
+            move |entry: Entry| -> Handling {
+                let (history, name) = (history.clone(), name.clone());
+                let handler = Arc::clone(&handler);
+                Box::pin(async move {
                     let (id, deliveries) = (entry.id.clone(), entry.deliveries);
                     history.record(&name, What::Started { deliveries }, &id);
                     let outcome = handler(entry).await;
@@ -291,7 +301,7 @@ impl Queue {
                     };
                     history.record(&name, what, &id);
                     outcome
-                }
+                })
             }
         };
         let task = tokio::spawn(work(options, recorded, stop.clone()));
@@ -311,10 +321,19 @@ impl Queue {
         condition: F,
     ) -> Result<(), Failure>
     where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<bool, Failure>>,
+        F: Fn() -> Fut + Send + Sync,
+        Fut: Future<Output = Result<bool, Failure>> + Send,
     {
-        let condition = &condition;
+        self.wait(workers, what, &|| Box::pin(condition())).await
+    }
+
+    /// The same for a condition of any kind; it is compiled once.
+    async fn wait<'a>(
+        &self,
+        workers: &mut [&mut Worker],
+        what: &str,
+        condition: &(dyn Fn() -> Looking<'a> + Send + Sync),
+    ) -> Result<(), Failure> {
         tokio::select! {
             biased;
             outcome = self.lab.eventually(what, || async move { Ok(condition().await?.then_some(())) }) => outcome,

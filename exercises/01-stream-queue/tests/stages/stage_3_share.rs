@@ -402,6 +402,10 @@ async fn every_entry_is_handled_once_under_concurrency(lab: Lab) -> Outcome {
     );
     let history = lab.history();
     history.absorb(queue.redis.proxy(), &queue.stream, &queue.group);
+    // What a candidate did inside scripts shows in the state, not on the wire.
+    history
+        .absorb_state(&mut queue.direct(), &queue.stream, &queue.group)
+        .await?;
     history.require_code(lab::history::acknowledged_only_after_success, "SQ03")?;
     history.require(lab::history::nothing_lost)
 }

@@ -162,7 +162,7 @@ async fn a_killed_workers_entries_are_handled_again(lab: Lab) -> Outcome {
         handled.add(&entry);
         async { Ok(()) }
     });
-    lab.history().note("doomed", "SIGKILL");
+    lab.history().fault("doomed", "SIGKILL");
     doomed.kill();
     let outcome = queue
         .until(
@@ -518,7 +518,7 @@ async fn a_worker_that_was_paused_takes_nothing_back(lab: Lab) -> Outcome {
         Ok((queue.pending().await?.len() == 1).then_some(()))
     })
     .await?;
-    lab.history().note("sleeper", "SIGSTOP");
+    lab.history().fault("sleeper", "SIGSTOP");
     sleeper.pause();
     let (gate, seen) = (Gate::closed(), Seen::default());
     let (waiting, handled) = (gate.clone(), seen.clone());
@@ -543,7 +543,7 @@ async fn a_worker_that_was_paused_takes_nothing_back(lab: Lab) -> Outcome {
             || async { Ok(seen.count() > 0) },
         )
         .await?;
-    lab.history().note("sleeper", "SIGCONT");
+    lab.history().fault("sleeper", "SIGCONT");
     sleeper.resume();
     // Several of the sleeper's heartbeats pass.
     lab.within(Duration::from_millis(1_500)).await;

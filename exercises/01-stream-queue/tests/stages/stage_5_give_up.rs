@@ -417,7 +417,7 @@ async fn dead_lettering_is_one_step_at_every_crash_point(lab: Lab) -> Outcome {
                 .proxy()
                 .arm(Trigger::request(|_| true).nth(nth), action.clone());
             let at = format!("{action:?} at command {nth} of `dead_letter`");
-            lab.history().note("proxy", &at);
+            lab.history().fault("proxy", &at);
             let first = consumer.dead_letter(&entry, "gave up").await;
             if !fault.has_fired() {
                 fault.disarm();

@@ -108,7 +108,7 @@ async fn sigterm_ends_the_service_with_nothing_pending(lab: Lab) -> Outcome {
         Ok((queue.pending().await?.len() == 4).then_some(()))
     })
     .await?;
-    lab.history().note("c1", "SIGTERM");
+    lab.history().fault("c1", "SIGTERM");
     service.terminate();
     let status = service.wait().await?;
     ensure!(

@@ -148,7 +148,7 @@ async fn an_effect_and_its_key_are_one_step_at_every_crash_point(lab: Lab) -> Ou
                 .proxy()
                 .arm(Trigger::request(|_| true).nth(nth), action.clone());
             let at = format!("{action:?} at command {nth} of `apply_once`");
-            lab.history().note("proxy", &at);
+            lab.history().fault("proxy", &at);
             let _ = apply_once(&mut connection, &key, &effect, DAY).await;
             let cut = fault.has_fired();
             fault.disarm();
@@ -233,7 +233,7 @@ async fn a_lost_connection_is_rebuilt_and_nothing_is_lost(lab: Lab) -> Outcome {
                     seen.distinct()
                 ))
             })?;
-        lab.history().note("proxy", "cut all connections");
+        lab.history().fault("proxy", "cut all connections");
         proxy.cut_all();
     }
     // While Redis cannot be reached at all, a worker waits for it.
@@ -341,11 +341,11 @@ async fn a_worker_outlives_a_restart_of_redis(lab: Lab) -> Outcome {
             Ok(seen.distinct() >= 20)
         })
         .await?;
-    lab.history().note("redis", "SIGKILL");
+    lab.history().fault("redis", "SIGKILL");
     own.kill().await?;
     lab.within(Duration::from_millis(300)).await;
     own.start().await?;
-    lab.history().note("redis", "started again");
+    lab.history().fault("redis", "started again");
     // The lab's own connection died with the old process.
     let queue = queue.reconnected().await?;
     let outcome = queue
@@ -516,23 +516,23 @@ async fn ten_thousand_entries_survive_twenty_faults(lab: Lab) -> Outcome {
         }
         if let Some(n) = paused.take() {
             workers[n].resume();
-            history.note(&format!("c{n}"), "SIGCONT");
+            history.fault(&format!("c{n}"), "SIGCONT");
         }
         let victim = rng.random_range(0..workers.len());
         match rng.random_range(0..3) {
             0 => {
                 workers[victim].kill();
-                history.note(&format!("c{victim}"), "SIGKILL, and started again");
+                history.fault(&format!("c{victim}"), "SIGKILL, and started again");
                 workers[victim] = start(victim)?;
             }
             1 => {
                 workers[victim].pause();
-                history.note(&format!("c{victim}"), "SIGSTOP");
+                history.fault(&format!("c{victim}"), "SIGSTOP");
                 paused = Some(victim);
             }
             _ => {
                 proxy.cut_all();
-                history.note("proxy", "cut all connections");
+                history.fault("proxy", "cut all connections");
             }
         }
     }

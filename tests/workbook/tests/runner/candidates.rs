@@ -8,7 +8,11 @@ use workbook::{Candidate, grade, turn, xtask};
 fn the_reference_gets_every_point() {
     let _turn = turn();
     let graded = grade(&["1", "--solution"]);
-    let red: Vec<_> = graded.checks().into_iter().filter(|(_, verdict, ..)| verdict != "passed").collect();
+    let red: Vec<_> = graded
+        .checks()
+        .into_iter()
+        .filter(|(_, verdict, ..)| verdict != "passed")
+        .collect();
     assert!(red.is_empty(), "{red:#?}");
     assert_eq!(graded.code, Some(0), "{}", graded.stderr);
     assert_eq!(graded.report["points"], 100);
@@ -18,7 +22,11 @@ fn the_reference_gets_every_point() {
     assert_eq!(exercise["stages"].as_array().map(Vec::len), Some(9));
     assert!(graded.checks().len() >= 35);
     for part in ["build", "brokers", "checks"] {
-        assert!(graded.report["timings"].to_string().contains(part), "timings: {}", graded.report["timings"]);
+        assert!(
+            graded.report["timings"].to_string().contains(part),
+            "timings: {}",
+            graded.report["timings"]
+        );
     }
 }
 
@@ -30,9 +38,18 @@ fn fresh_stubs_get_no_point_and_are_told_what_to_do() {
     assert_eq!(graded.code, Some(1), "{}", graded.stderr);
     assert_eq!(graded.report["points"], 0);
     for (name, verdict, message, _) in graded.checks() {
-        assert!(verdict == "failed" || verdict == "blocked", "{name}: {verdict}: {message}");
-        assert!(message.contains("tage "), "{name} does not say which stage to write: {message}");
-        assert!(!message.contains("stack backtrace") && !message.contains("RUST_BACKTRACE"), "{name}: {message}");
+        assert!(
+            verdict == "failed" || verdict == "blocked",
+            "{name}: {verdict}: {message}"
+        );
+        assert!(
+            message.contains("tage "),
+            "{name} does not say which stage to write: {message}"
+        );
+        assert!(
+            !message.contains("stack backtrace") && !message.contains("RUST_BACKTRACE"),
+            "{name}: {message}"
+        );
     }
 }
 
@@ -40,12 +57,27 @@ fn fresh_stubs_get_no_point_and_are_told_what_to_do() {
 fn a_folder_with_one_module_is_completed_with_stubs() {
     let _turn = turn();
     let reference = Candidate::from_reference();
-    for module in ["consumer", "worker", "recovery", "dead_letters", "trim", "once"] {
+    for module in [
+        "consumer",
+        "worker",
+        "recovery",
+        "dead_letters",
+        "trim",
+        "once",
+    ] {
         std::fs::remove_file(format!("{}/{module}.rs", reference.path())).expect("removed");
     }
     // What is not a learner's module is never taken.
-    std::fs::write(format!("{}/lib.rs", reference.path()), "compile_error!(\"taken\");").expect("written");
-    std::fs::write(format!("{}/build.rs", reference.path()), "fn main() { panic!() }").expect("written");
+    std::fs::write(
+        format!("{}/lib.rs", reference.path()),
+        "compile_error!(\"taken\");",
+    )
+    .expect("written");
+    std::fs::write(
+        format!("{}/build.rs", reference.path()),
+        "fn main() { panic!() }",
+    )
+    .expect("written");
     let graded = grade(&["1.1", "--candidate", reference.path()]);
     assert_eq!(graded.code, Some(0), "{:#?}", graded.checks());
     let graded = grade(&["1.2", "--candidate", reference.path()]);
@@ -55,29 +87,67 @@ fn a_folder_with_one_module_is_completed_with_stubs() {
 #[test]
 fn a_candidate_that_does_not_compile_is_broken_and_the_next_one_is_graded() {
     let _turn = turn();
-    let broken = Candidate::from_reference().change("producer.rs", "message.is_empty()", "message.is_vacant()");
+    let broken = Candidate::from_reference().change(
+        "producer.rs",
+        "message.is_empty()",
+        "message.is_vacant()",
+    );
     let good = Candidate::from_reference();
-    let output = xtask(&["grade", "1.1", "--candidate", broken.path(), "--candidate", good.path(), "--format", "csv"]).output().expect("runs");
+    let output = xtask(&[
+        "grade",
+        "1.1",
+        "--candidate",
+        broken.path(),
+        "--candidate",
+        good.path(),
+        "--format",
+        "csv",
+    ])
+    .output()
+    .expect("runs");
     let table = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{table}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{table}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "a heading and two candidates: {table}");
     let graded = grade(&["1.1", "--candidate", broken.path()]);
     for (name, verdict, message, _) in graded.checks() {
         assert_eq!(verdict, "broken", "{name}");
-        assert!(message.contains("is_vacant"), "{name} does not show the compiler's words: {message}");
+        assert!(
+            message.contains("is_vacant"),
+            "{name} does not show the compiler's words: {message}"
+        );
     }
 }
 
 #[test]
 fn a_candidate_that_exits_early_has_not_passed() {
     let _turn = turn();
-    let sly = Candidate::from_reference().change("consumer.rs", "// stub stage 2: XGROUP", "std::process::exit(0);\n#[allow(unreachable_code)]\n// stub stage 2: XGROUP");
+    let sly = Candidate::from_reference().change(
+        "consumer.rs",
+        "// stub stage 2: XGROUP",
+        "std::process::exit(0);\n#[allow(unreachable_code)]\n// stub stage 2: XGROUP",
+    );
     let graded = grade(&["1.2", "--candidate", sly.path()]);
     assert_eq!(graded.code, Some(1), "{}", graded.stderr);
-    let passed: Vec<_> = graded.checks().into_iter().filter(|(_, verdict, ..)| verdict == "passed").collect();
+    let passed: Vec<_> = graded
+        .checks()
+        .into_iter()
+        .filter(|(_, verdict, ..)| verdict == "passed")
+        .collect();
     assert!(passed.is_empty(), "{passed:#?}");
-    assert!(graded.checks().iter().any(|(_, _, message, _)| message.contains("exit code 0")), "{:#?}", graded.checks());
+    assert!(
+        graded
+            .checks()
+            .iter()
+            .any(|(_, _, message, _)| message.contains("exit code 0")),
+        "{:#?}",
+        graded.checks()
+    );
 }
 
 #[test]
@@ -106,7 +176,14 @@ fn endless_loops_and_endless_memory_are_judged() {
     );
     let graded = grade(&["1.2", "--candidate", hungry.path()]);
     assert_eq!(graded.code, Some(1), "{}", graded.stderr);
-    assert!(graded.checks().iter().any(|(_, _, message, _)| message.contains("memory")), "{:#?}", graded.checks());
+    assert!(
+        graded
+            .checks()
+            .iter()
+            .any(|(_, _, message, _)| message.contains("memory")),
+        "{:#?}",
+        graded.checks()
+    );
     let looping = Candidate::from_reference().change(
         "producer.rs",
         "// stub stage 1: a field",
@@ -115,17 +192,36 @@ fn endless_loops_and_endless_memory_are_judged() {
     let graded = grade(&["1.1", "--candidate", looping.path()]);
     assert_eq!(graded.code, Some(1), "{}", graded.stderr);
     for (name, verdict, message, _) in graded.checks() {
-        assert!(verdict == "too-slow" || verdict == "failed", "{name}: {verdict}: {message}");
+        assert!(
+            verdict == "too-slow" || verdict == "failed",
+            "{name}: {verdict}: {message}"
+        );
     }
-    assert!(graded.verdicts().contains_key("too-slow"), "{:?}", graded.verdicts());
+    assert!(
+        graded.verdicts().contains_key("too-slow"),
+        "{:?}",
+        graded.verdicts()
+    );
     println!("endless candidates were judged in {:?}", started.elapsed());
 }
 
 #[test]
 fn a_wrong_candidate_is_told_which_mistake_it_made() {
     let _turn = turn();
-    let wrong = Candidate::from_reference().change("consumer.rs", ".arg(\"0\")\n            .arg(\"MKSTREAM\")", ".arg(\"$\")\n            .arg(\"MKSTREAM\")");
+    let wrong = Candidate::from_reference().change(
+        "consumer.rs",
+        ".arg(\"0\")\n            .arg(\"MKSTREAM\")",
+        ".arg(\"$\")\n            .arg(\"MKSTREAM\")",
+    );
     let graded = grade(&["1.2", "--candidate", wrong.path()]);
-    let told = graded.checks().into_iter().find(|(name, ..)| name.ends_with("entries_from_before_the_group_are_consumed")).expect("the check is there");
-    assert_eq!((told.1.as_str(), told.3.as_deref()), ("failed", Some("SQ01")), "{told:?}");
+    let told = graded
+        .checks()
+        .into_iter()
+        .find(|(name, ..)| name.ends_with("entries_from_before_the_group_are_consumed"))
+        .expect("the check is there");
+    assert_eq!(
+        (told.1.as_str(), told.3.as_deref()),
+        ("failed", Some("SQ01")),
+        "{told:?}"
+    );
 }

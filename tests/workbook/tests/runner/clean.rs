@@ -13,14 +13,32 @@ fn left_behind() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = process.file_name().to_string_lossy().into_owned();
-        let Ok(command) = std::fs::read_to_string(process.path().join("cmdline")) else { continue };
+        let Ok(command) = std::fs::read_to_string(process.path().join("cmdline")) else {
+            continue;
+        };
         let command = command.replace('\0', " ");
-        if ["redis-server", "rabbitmq", "--keep-brokers", "--run-check", "stream-queue work"].iter().any(|name| command.contains(name)) {
+        if [
+            "redis-server",
+            "rabbitmq",
+            "--keep-brokers",
+            "--run-check",
+            "stream-queue work",
+        ]
+        .iter()
+        .any(|name| command.contains(name))
+        {
             all.insert(format!("process {pid}: {command}"));
         }
     }
-    if let Ok(listed) = Command::new("docker").args(["ps", "--all", "--quiet"]).output() {
-        all.extend(String::from_utf8_lossy(&listed.stdout).lines().map(|id| format!("container {id}")));
+    if let Ok(listed) = Command::new("docker")
+        .args(["ps", "--all", "--quiet"])
+        .output()
+    {
+        all.extend(
+            String::from_utf8_lossy(&listed.stdout)
+                .lines()
+                .map(|id| format!("container {id}")),
+        );
     }
     for folder in [std::env::temp_dir(), root().join(".workbook/runs")] {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -42,7 +60,10 @@ fn assert_clean(before: &BTreeSet<String>, what: &str) {
         if new.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "after {what} there is still: {new:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "after {what} there is still: {new:#?}"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -56,9 +77,15 @@ fn interrupted(signal: Signal, ways: &str) -> Option<i32> {
         .spawn()
         .expect("the runner starts");
     let deadline = Instant::now() + Duration::from_secs(300);
-    while !left_behind().iter().any(|name| name.contains("--run-check")) {
+    while !left_behind()
+        .iter()
+        .any(|name| name.contains("--run-check"))
+    {
         assert!(Instant::now() < deadline, "no check was started");
-        assert!(running.try_wait().expect("asked").is_none(), "the run ended before its first check was seen");
+        assert!(
+            running.try_wait().expect("asked").is_none(),
+            "the run ended before its first check was seen"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     kill(Pid::from_raw(running.id() as i32), signal).expect("the run is there");
@@ -70,8 +97,16 @@ fn nothing_is_left_after_a_run() {
     let _turn = turn();
     for ways in ["native", "docker"] {
         let before = left_behind();
-        let output = xtask(&["grade", "1.2", "--solution"]).env("WORKBOOK_BROKERS", ways).output().expect("runs");
-        assert_eq!(output.status.code(), Some(0), "{ways}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = xtask(&["grade", "1.2", "--solution"])
+            .env("WORKBOOK_BROKERS", ways)
+            .output()
+            .expect("runs");
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{ways}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_clean(&before, &format!("a run with {ways} brokers"));
     }
 }
@@ -93,15 +128,25 @@ fn no_broker_is_left_after_the_runner_was_killed() {
     interrupted(Signal::SIGKILL, "native");
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let new: Vec<String> = left_behind().difference(&before).filter(|name| name.starts_with("process") || name.starts_with("container")).cloned().collect();
+        let new: Vec<String> = left_behind()
+            .difference(&before)
+            .filter(|name| name.starts_with("process") || name.starts_with("container"))
+            .cloned()
+            .collect();
         if new.is_empty() {
             break;
         }
-        assert!(Instant::now() < deadline, "after SIGKILL there is still: {new:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "after SIGKILL there is still: {new:#?}"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     // What only a living runner could remove is swept by the next run.
-    let output = xtask(&["grade", "1.1", "--solution"]).env("WORKBOOK_BROKERS", "native").output().expect("runs");
+    let output = xtask(&["grade", "1.1", "--solution"])
+        .env("WORKBOOK_BROKERS", "native")
+        .output()
+        .expect("runs");
     assert_eq!(output.status.code(), Some(0));
     assert_clean(&before, "SIGKILL and one more run");
 }
@@ -110,13 +155,26 @@ fn no_broker_is_left_after_the_runner_was_killed() {
 fn warm_brokers_stay_until_they_are_taken_down() {
     let _turn = turn();
     let before = left_behind();
-    let run = |arguments: &[&str]| xtask(arguments).env("WORKBOOK_BROKERS", "native").output().expect("runs");
+    let run = |arguments: &[&str]| {
+        xtask(arguments)
+            .env("WORKBOOK_BROKERS", "native")
+            .output()
+            .expect("runs")
+    };
     assert_eq!(run(&["brokers", "up"]).status.code(), Some(0));
     let up = left_behind();
-    assert!(up.difference(&before).any(|name| name.contains("redis-server")), "`brokers up` started no Redis: {up:#?}");
+    assert!(
+        up.difference(&before)
+            .any(|name| name.contains("redis-server")),
+        "`brokers up` started no Redis: {up:#?}"
+    );
     assert_eq!(run(&["grade", "1.1", "--solution"]).status.code(), Some(0));
     let status = run(&["brokers", "status"]);
-    assert!(String::from_utf8_lossy(&status.stdout).contains("redis://"), "{}", String::from_utf8_lossy(&status.stdout));
+    assert!(
+        String::from_utf8_lossy(&status.stdout).contains("redis://"),
+        "{}",
+        String::from_utf8_lossy(&status.stdout)
+    );
     assert_eq!(run(&["brokers", "down"]).status.code(), Some(0));
     assert_clean(&before, "`brokers down`");
 }

@@ -4,7 +4,11 @@ use workbook::{Candidate, turn, xtask};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = xtask(arguments).output().expect("the runner starts");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
@@ -23,27 +27,58 @@ fn wrong_usage_is_exit_code_2_and_says_what_would_be_right() {
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}\n{out}\n{err}");
-        assert!(err.len() > 20 && !err.contains("panicked"), "{arguments:?}: {err}");
+        assert!(
+            err.len() > 20 && !err.contains("panicked"),
+            "{arguments:?}: {err}"
+        );
     }
     let empty = tempfile::tempdir().expect("a temporary folder");
-    let (code, _, err) = run(&["grade", "1", "--candidate", empty.path().to_str().expect("UTF-8")]);
+    let (code, _, err) = run(&[
+        "grade",
+        "1",
+        "--candidate",
+        empty.path().to_str().expect("UTF-8"),
+    ]);
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("producer"), "it does not say which files it looked for: {err}");
+    assert!(
+        err.contains("producer"),
+        "it does not say which files it looked for: {err}"
+    );
 }
 
 #[test]
 fn reports_come_in_every_format() {
     let _turn = turn();
     let reference = Candidate::from_reference();
-    let (code, junit, err) = run(&["grade", "1.1", "--candidate", reference.path(), "--format", "junit"]);
+    let (code, junit, err) = run(&[
+        "grade",
+        "1.1",
+        "--candidate",
+        reference.path(),
+        "--format",
+        "junit",
+    ]);
     assert_eq!(code, Some(0), "{err}");
-    assert!(junit.starts_with("<?xml") && junit.contains("<testcase"), "{junit}");
-    let (code, markdown, _) = run(&["grade", "1.1", "--candidate", reference.path(), "--format", "markdown"]);
+    assert!(
+        junit.starts_with("<?xml") && junit.contains("<testcase"),
+        "{junit}"
+    );
+    let (code, markdown, _) = run(&[
+        "grade",
+        "1.1",
+        "--candidate",
+        reference.path(),
+        "--format",
+        "markdown",
+    ]);
     assert_eq!(code, Some(0));
     assert!(markdown.contains('|'), "{markdown}");
     let (code, pretty, _) = run(&["grade", "1.1", "--candidate", reference.path(), "--timings"]);
     assert_eq!(code, Some(0));
-    assert!(!pretty.contains('\u{1b}'), "colours outside a terminal: {pretty:?}");
+    assert!(
+        !pretty.contains('\u{1b}'),
+        "colours outside a terminal: {pretty:?}"
+    );
 }
 
 #[test]
