@@ -41,7 +41,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
 
     let mut steps = Steps::new(ctx)?;
     sources(ctx, &mut steps)?;
-    crates(ctx, &mut steps, args.fast);
+    crates(ctx, &mut steps, args.fast)?;
     candidates(ctx, &mut steps, args.fast)?;
     if args.fast {
         println!(
@@ -53,7 +53,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
         steps.command(
             "book",
             run::cargo(ctx, "run", "book", false).args(["--", "--check"]),
-        );
+        )?;
     }
     Ok(if steps.finish() {
         Exit::Passed
@@ -67,7 +67,7 @@ fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
     steps.command(
         "format",
         &mut cargo(ctx, &["fmt", "--all", "--", "--check", "-l"]),
-    );
+    )?;
     let lints = ["--locked", "--all-targets", "--quiet"];
     let deny = ["--", "-D", "warnings"];
     steps.command(
@@ -75,7 +75,7 @@ fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
         cargo(ctx, &["clippy", "--workspace"])
             .args(lints)
             .args(deny),
-    );
+    )?;
     for exercise in ctx.exercises()? {
         let mut command = cargo(ctx, &["clippy", "--package", exercise.name()]);
         command
@@ -85,23 +85,24 @@ fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
         steps.command(
             &format!("lints of the reference {}", exercise.name()),
             &mut command,
-        );
+        )?;
     }
-    steps.command("stubs", &mut runner(ctx, &["stubs", "--check"])?);
-    steps.step("manifests", || manifests::problems(ctx));
+    steps.command("stubs", &mut runner(ctx, &["stubs", "--check"])?)?;
+    steps.step("manifests", || manifests::problems(ctx))?;
     Ok(())
 }
 
 /// The tests of every crate that is not an exercise.
-fn crates(ctx: &Context, steps: &mut Steps, fast: bool) {
+fn crates(ctx: &Context, steps: &mut Steps, fast: bool) -> Result<()> {
     for package in ["lab", "xtask", "listings", "book"] {
         let mut command = cargo(ctx, &["test", "--locked", "--package", package]);
-        steps.command(&format!("tests of {package}"), &mut command);
+        steps.command(&format!("tests of {package}"), &mut command)?;
     }
     if !fast {
         let mut command = cargo(ctx, &["test", "--locked", "--package", "workbook"]);
-        steps.command("tests of the runner, end to end", &mut command);
+        steps.command("tests of the runner, end to end", &mut command)?;
     }
+    Ok(())
 }
 
 /// The reference passes, fresh stubs fail, and so does every mistake.
@@ -115,17 +116,17 @@ fn candidates(ctx: &Context, steps: &mut Steps, fast: bool) -> Result<()> {
         steps.command(
             &format!("unit tests of {name}"),
             unit.args(["--features", "solution"]),
-        );
+        )?;
         steps.command(
             &format!("reference of {name}"),
             &mut runner(ctx, &["grade", name, "--solution"])?,
-        );
+        )?;
         steps.step(&format!("fresh stubs of {name}"), || {
             fresh_stubs(ctx, exercise)
-        });
+        })?;
     }
     if !fast {
-        steps.command("atlas", &mut runner(ctx, &["atlas", "--mistakes-only"])?);
+        steps.command("atlas", &mut runner(ctx, &["atlas", "--mistakes-only"])?)?;
     }
     Ok(())
 }
@@ -197,7 +198,7 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         ] {
             given.envs(url.map(|url| (setup::url_variable(broker), url)));
         }
-        steps.command(&format!("{name} on a broker that was given"), &mut given);
+        steps.command(&format!("{name} on a broker that was given"), &mut given)?;
         drop(keeper);
 
         if let Engine::Ready(_) = &engine {
@@ -207,17 +208,17 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
                     images::ensure(ctx, *broker, false)?;
                 }
                 Ok(Vec::new())
-            });
+            })?;
             let mut contained = grade_on(ctx, state.path(), &label)?;
             contained.env("WORKBOOK_BROKERS", "docker");
             steps.command(
                 &format!("{name} on a broker in a container"),
                 &mut contained,
-            );
+            )?;
         }
         let mut native = grade_on(ctx, state.path(), &label)?;
         native.env("WORKBOOK_BROKERS", "native");
-        steps.command(&format!("{name} on a broker as a process"), &mut native);
+        steps.command(&format!("{name} on a broker as a process"), &mut native)?;
     }
     Ok(())
 }

@@ -1,14 +1,17 @@
 //! One step of the test after the other, each with its time and, if it fails, what it said.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use owo_colors::OwoColorize as _;
 
 use crate::context::Context;
+use crate::exit::{Exit, Interrupted};
 
 /// The lines of a failed step that are shown; the whole is in its log.
 const SHOWN: usize = 80;
@@ -42,18 +45,28 @@ impl<'a> Steps<'a> {
     }
 
     /// Runs a program as a step: it passes if the program ends with 0. A program that cannot be started is a failure too.
-    pub fn command(&mut self, name: &str, command: &mut Command) {
+    ///
+    /// # Errors
+    /// [`Interrupted`], and nothing else.
+    pub fn command(&mut self, name: &str, command: &mut Command) -> Result<()> {
         let log = self
             .logs
             .join(format!("{}.log", name.replace([' ', '/'], "-")));
-        self.step(name, || run(command, &log));
+        self.step(name, || run(command, &log))
     }
 
     /// Runs `work` as a step: it passes if that returns nothing to complain about.
-    pub fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Vec<String>>) {
+    ///
+    /// # Errors
+    /// [`Interrupted`], and nothing else: the steps after it are not wanted any more.
+    pub fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Vec<String>>) -> Result<()> {
         println!("----   {name}");
         let began = Instant::now();
-        let problems = work().unwrap_or_else(|error| vec![format!("{error:#}")]);
+        let problems = match work() {
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => vec![format!("{error:#}")],
+            Ok(problems) => problems,
+        };
         let ended = Ended {
             name: name.to_owned(),
             passed: problems.is_empty(),
@@ -66,6 +79,7 @@ impl<'a> Steps<'a> {
         }
         println!("{}", self.line(&ended));
         self.ended.push(ended);
+        Ok(())
     }
 
     /// The table of all steps, and the last line: how many passed and failed. True if none failed.
@@ -104,6 +118,13 @@ fn run(command: &mut Command, log: &PathBuf) -> Result<Vec<String>> {
         .with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
     if status.success() {
         return Ok(Vec::new());
+    }
+    // Ctrl-C goes to the program as well, and may reach it alone.
+    let signal = status
+        .signal()
+        .map(|signal| signal == Signal::SIGINT as i32);
+    if signal == Some(true) || status.code() == Some(i32::from(Exit::Interrupted.number())) {
+        return Err(Interrupted.into());
     }
     let said = fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     let said = String::from_utf8_lossy(&said);
