@@ -58,6 +58,18 @@ pub async fn run(redis: &str, stream: &str) -> RedisResult<()> {
     println!("lag {:?}", groups.groups[0].lag);
     // ANCHOR_END: lag
 
+    // ANCHOR: wrong
+    let short = format!("{stream}:short");
+    tell(c, format!("XGROUP CREATE {short} billing 0 MKSTREAM")).await?;
+    let ids = add(c, &short, &["B-1", "B-2"]).await?;
+    read(c, &short, "worker-1", "1", ">").await?;
+    tell(c, format!("XDEL {short} {} {}", ids[0], ids[1])).await?;
+    let groups: StreamInfoGroupsReply =
+        command(c, format!("XINFO GROUPS {short}")).await?;
+    let length: u64 = command(c, format!("XLEN {short}")).await?;
+    println!("lag {:?}, entries in the stream {length}", groups.groups[0].lag);
+    // ANCHOR_END: wrong
+
     // ANCHOR: approximate
     let long = format!("{stream}:long");
     let many: Vec<String> = (0..250).map(|n| format!("B-{n}")).collect();
