@@ -5,7 +5,7 @@ mod regions;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,6 +27,9 @@ pub struct Args {
     /// Overwrite also modules that somebody has worked in
     #[arg(long)]
     force: bool,
+    /// Write them into this folder instead, over whatever is there: to hand them out, for example
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check", "force"], requires = "exercise")]
+    into: Option<PathBuf>,
 }
 
 /// The text of each module file by its path, such as `worker.rs` or `worker/slots.rs`.
@@ -49,7 +52,9 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     let mut exit = Exit::Passed;
     for exercise in exercises {
         let stubs = generate(ctx, exercise)?;
-        let ended = if args.check {
+        let ended = if let Some(folder) = &args.into {
+            hand_out(folder, &stubs)?
+        } else if args.check {
             check(ctx, exercise, &stubs)?
         } else {
             write(ctx, exercise, &stubs, args.force)?
@@ -59,6 +64,18 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
         }
     }
     Ok(exit)
+}
+
+/// Writes the stubs into a folder that is no part of the workspace.
+fn hand_out(folder: &Path, stubs: &Stubs) -> Result<Exit> {
+    for (path, text) in &stubs.files {
+        let file = folder.join(path);
+        let parent = file.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    println!("{} stubs are in {}", stubs.files.len(), folder.display());
+    Ok(Exit::Passed)
 }
 
 /// Generates the stubs of an exercise from its reference, without touching any file.
