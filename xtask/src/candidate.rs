@@ -296,6 +296,7 @@ pub fn lay_out(
             notes: Vec::new(),
         },
     };
+    nest_like_the_working_copy(&mut files);
     let missing: Vec<String> = exercise
         .manifest
         .modules
@@ -319,6 +320,25 @@ pub fn lay_out(
     synchronise(&target, &files)
         .with_context(|| format!("laying the candidate out in {}", target.display()))?;
     Ok(notes)
+}
+
+/// The crate reads a candidate's modules by `#[path]`, and then rustc looks for `mod part;` of `NAME.rs` beside that file, not in
+/// `NAME/` as in the working copy. So what lies in `NAME/` is put beside it too: code that compiles in one place does in the other.
+fn nest_like_the_working_copy(files: &mut BTreeMap<String, Vec<u8>>) {
+    let nested: Vec<(String, String, Vec<u8>)> = files
+        .iter()
+        .filter_map(|(path, text)| {
+            let (module, inner) = path.split_once('/')?;
+            Some((module.to_owned(), inner.to_owned(), text.clone()))
+        })
+        .collect();
+    for (module, inner, text) in nested {
+        let beside = match inner.as_str() {
+            "mod.rs" => format!("{module}.rs"),
+            _ => inner,
+        };
+        files.entry(beside).or_insert(text);
+    }
 }
 
 /// Makes `folder` hold exactly `files`. What is already right is not touched, so that cargo sees no change and builds nothing.
@@ -397,6 +417,31 @@ mod tests {
                 "{prefix}"
             );
         }
+    }
+
+    #[test]
+    fn parts_of_a_module_lie_where_rustc_looks_for_them() {
+        let names = [
+            "worker/mod.rs",
+            "worker/held.rs",
+            "worker/held/list.rs",
+            "trim.rs",
+        ];
+        let mut files = names
+            .map(|name| (name.to_owned(), name.as_bytes().to_vec()))
+            .into();
+        nest_like_the_working_copy(&mut files);
+        let expected = ["held.rs", "held/list.rs", "trim.rs", "worker.rs"];
+        assert!(
+            expected.iter().all(|name| files.contains_key(*name)),
+            "{files:?}"
+        );
+        assert_eq!(files["worker.rs"], b"worker/mod.rs");
+        assert_eq!(
+            files.len(),
+            7,
+            "the parts stay in their folder as well: {files:?}"
+        );
     }
 
     #[test]

@@ -15,6 +15,8 @@ use stream_queue::{Entry, Error, Summary, WorkOptions, work};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// An entry in the reply to `XRANGE`: id, then names and values.
+type Row = (String, Vec<(Vec<u8>, Vec<u8>)>);
 type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Handler = Arc<dyn Fn(Entry) -> Handling + Send + Sync>;
 type Looking<'a> = Pin<Box<dyn Future<Output = Result<bool, Failure>> + Send + 'a>>;
@@ -218,7 +220,7 @@ impl Queue {
 
     /// The entries of a stream, oldest first.
     pub async fn entries_of(&self, stream: &str) -> Result<Vec<Stored>, Failure> {
-        let rows: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> = redis::cmd("XRANGE")
+        let rows: Vec<Row> = redis::cmd("XRANGE")
             .arg(&[stream, "-", "+"])
             .query_async(&mut self.direct())
             .await?;

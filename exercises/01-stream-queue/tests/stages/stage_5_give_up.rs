@@ -415,7 +415,7 @@ async fn dead_lettering_is_one_step_at_every_crash_point(lab: Lab) -> Outcome {
             let fault = queue
                 .redis
                 .proxy()
-                .arm(Trigger::request(|_| true).nth(nth), action.clone());
+                .arm(Trigger::request(|_| true).nth(nth), action);
             let at = format!("{action:?} at command {nth} of `dead_letter`");
             lab.history().fault("proxy", &at);
             let first = consumer.dead_letter(&entry, "gave up").await;
@@ -592,7 +592,7 @@ async fn dead_letters_can_be_listed_retried_and_dropped(lab: Lab) -> Outcome {
             let fault = queue
                 .redis
                 .proxy()
-                .arm(Trigger::request(|_| true).nth(nth), action.clone());
+                .arm(Trigger::request(|_| true).nth(nth), action);
             let _ = letters.retry(&letter).await;
             fault.disarm();
             let (dead, added) = (queue.dead().await?.len(), queue.length().await? - start);

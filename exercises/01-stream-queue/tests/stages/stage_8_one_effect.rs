@@ -146,7 +146,7 @@ async fn an_effect_and_its_key_are_one_step_at_every_crash_point(lab: Lab) -> Ou
             let fault = queue
                 .redis
                 .proxy()
-                .arm(Trigger::request(|_| true).nth(nth), action.clone());
+                .arm(Trigger::request(|_| true).nth(nth), action);
             let at = format!("{action:?} at command {nth} of `apply_once`");
             lab.history().fault("proxy", &at);
             let _ = apply_once(&mut connection, &key, &effect, DAY).await;
