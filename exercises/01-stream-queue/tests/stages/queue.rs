@@ -1,11 +1,11 @@
 //! What the checks of this exercise share: a stream and a group of their own, the lab's direct view
 //! of them, and workers whose handlers write down what they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::faults::Exchange;
 use lab::history::{History, What};
@@ -457,11 +457,11 @@ impl Gate {
 
 /// What handlers saw: each start of a handler, in order.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<std::sync::Mutex<Vec<Entry>>>);
+pub struct Seen(Arc<std::sync::Mutex<Vec<(Instant, Entry)>>>);
 
 impl Seen {
     pub fn add(&self, entry: &Entry) {
-        self.lock().push(entry.clone());
+        self.lock().push((Instant::now(), entry.clone()));
     }
 
     pub fn count(&self) -> usize {
@@ -469,37 +469,45 @@ impl Seen {
     }
 
     pub fn all(&self) -> Vec<Entry> {
-        self.lock().clone()
+        self.lock().iter().map(|(_, entry)| entry.clone()).collect()
     }
 
     pub fn ids(&self) -> Vec<String> {
-        self.lock().iter().map(|entry| entry.id.clone()).collect()
+        self.lock()
+            .iter()
+            .map(|(_, entry)| entry.id.clone())
+            .collect()
     }
 
     /// How many different entries were seen.
     pub fn distinct(&self) -> usize {
-        self.lock()
-            .iter()
-            .map(|entry| entry.id.as_str())
-            .collect::<std::collections::HashSet<_>>()
-            .len()
+        let seen = self.lock();
+        let ids: HashSet<&str> = seen.iter().map(|(_, entry)| entry.id.as_str()).collect();
+        ids.len()
     }
 
     pub fn has(&self, id: &str) -> bool {
-        self.lock().iter().any(|entry| entry.id == id)
+        self.lock().iter().any(|(_, entry)| entry.id == id)
     }
 
     /// Ids that were seen more than once, with their count.
     pub fn repeated(&self) -> Vec<(String, usize)> {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in self.lock().iter() {
+        for (_, entry) in self.lock().iter() {
             *counts.entry(entry.id.clone()).or_default() += 1;
         }
         counts.retain(|_, count| *count > 1);
         counts.into_iter().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+    /// The longest time between two starts in a row.
+    pub fn longest_pause(&self) -> Duration {
+        let seen = self.lock();
+        let pauses = seen.windows(2).map(|pair| pair[1].0 - pair[0].0);
+        pauses.max().unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Entry)>> {
         self.0
             .lock()
             .expect("no handler panics while it holds this lock")
