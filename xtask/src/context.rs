@@ -24,8 +24,6 @@ pub struct Context {
 /// What the user's terminal can show.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
-    /// Standard output is a terminal.
-    pub stdout: bool,
     /// Standard error is a terminal: progress may move.
     pub stderr: bool,
     /// Standard input and standard error are terminals: a question can be asked.
@@ -48,7 +46,6 @@ impl Terminal {
             .and_then(|text| text.parse().ok())
             .unwrap_or(100usize);
         Terminal {
-            stdout,
             stderr: stderr && !refused,
             can_ask: std::io::stdin().is_terminal() && stderr,
             colour: stdout && !refused,

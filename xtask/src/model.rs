@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::build::CompileError;
 use crate::exit::Exit;
+use crate::manifest::Tier;
 
 pub use lab::judge::Verdict;
 
@@ -68,6 +69,8 @@ pub struct StageGrade {
     pub max: u32,
     /// Points that could not be judged.
     pub unjudged: u32,
+    /// `core` or `deep`.
+    pub tier: Tier,
     /// The section of the chapter.
     pub anchor: String,
     /// One entry a check, as the exercise lists them.

@@ -67,6 +67,7 @@ pub mod tests {
                     points: 0,
                     max: stage.points,
                     unjudged: 0,
+                    tier: stage.tier,
                     anchor: stage.anchor.clone(),
                     checks: (1..)
                         .zip(verdicts.iter())

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -17,6 +18,7 @@ use crate::checks::{self, Check};
 use crate::context::Context;
 use crate::display::Display;
 use crate::durations::Durations;
+use crate::exit::Exit;
 use crate::interrupt::or_interrupted;
 use crate::manifest::{Broker, Exercise};
 use crate::model::{CheckGrade, ExerciseGrade, Grade, StageGrade, Timings, Verdict};
@@ -72,14 +74,14 @@ pub struct Session<'a> {
     options: Options,
     seed: u64,
     brokers: Mutex<Brokers>,
+    /// Installing was offered and came to nothing: do not offer it for every candidate again.
+    refused: AtomicBool,
 }
 
 #[derive(Default)]
 struct Brokers {
     keeper: Option<Keeper>,
     has: Vec<Broker>,
-    /// Asked once and not given: do not ask for every candidate again.
-    refused: Option<String>,
 }
 
 impl<'a> Session<'a> {
@@ -91,6 +93,7 @@ impl<'a> Session<'a> {
             options,
             seed,
             brokers: Mutex::default(),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -100,8 +103,13 @@ impl<'a> Session<'a> {
     /// [`crate::exit::Interrupted`] after Ctrl-C; a usage error if the candidate has none of the modules; whatever keeps the runner
     /// itself from working.
     pub fn grade(&self, candidate: &Candidate, selections: &[Selection]) -> anyhow::Result<Grade> {
-        let work = self.run(candidate, selections);
-        self.ctx.runtime()?.block_on(or_interrupted(work))
+        let runtime = self.ctx.runtime()?;
+        let grade = runtime.block_on(or_interrupted(self.run(candidate, selections)))?;
+        if grade.exit() == Exit::Infrastructure {
+            // The broker may be what went wrong. The next candidate gets one that was looked at again.
+            *runtime.block_on(self.brokers.lock()) = Brokers::default();
+        }
+        Ok(grade)
     }
 
     async fn run(
@@ -263,8 +271,8 @@ impl<'a> Session<'a> {
             Ok(endpoints) => return Ok(Ok(endpoints)),
             Err(unavailable) => unavailable,
         };
-        if let Some(why) = &self.brokers.lock().await.refused {
-            return Ok(Err(why.clone()));
+        if self.refused.load(Ordering::Relaxed) {
+            return Ok(Err(unavailable.to_string()));
         }
         let offer = || setup::offer(self.ctx, wanted, self.options.yes);
         let installed = tokio::task::block_in_place(|| display.suspended(offer));
@@ -276,7 +284,7 @@ impl<'a> Session<'a> {
             Ok(false) => unavailable.to_string(),
             Err(error) => format!("{unavailable}\n{error:#}"),
         };
-        self.brokers.lock().await.refused = Some(why.clone());
+        self.refused.store(true, Ordering::Relaxed);
         Ok(Err(why))
     }
 
@@ -347,6 +355,7 @@ fn blank(ctx: &Context, selection: &Selection, notes: Vec<String>) -> ExerciseGr
             points: 0,
             max: stage.points,
             unjudged: 0,
+            tier: stage.tier,
             anchor: stage.anchor.clone(),
             checks: Vec::new(),
         });

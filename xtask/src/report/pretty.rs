@@ -12,6 +12,7 @@ const HISTORY: usize = 40;
 /// The whole report.
 pub fn render(ctx: &Context, grade: &Grade, with_timings: bool) -> String {
     let page = Page {
+        ctx,
         paint: Paint(ctx.terminal.colour),
         width: ctx.terminal.width,
     };
@@ -43,12 +44,13 @@ pub fn timings(timings: &Timings) -> String {
     )
 }
 
-struct Page {
+struct Page<'a> {
+    ctx: &'a Context,
     paint: Paint,
     width: usize,
 }
 
-impl Page {
+impl Page<'_> {
     fn exercise(&self, exercise: &ExerciseGrade, grade: &Grade) -> String {
         let mut text = format!(
             "{}  {}  {}\n\n",
@@ -201,7 +203,7 @@ impl Page {
             text.push_str(&format!("History\n{}\n", cut(history, HISTORY)));
         }
         if let Some(picture) = &check.picture {
-            text.push_str(&self.field("Picture", &picture.display().to_string()));
+            text.push_str(&self.field("Picture", &self.ctx.shown(picture)));
         }
         text.push_str(&self.field("Read on", &format!("{}#{}", exercise.chapter, stage.anchor)));
         let again = format!("cargo xtask grade {label} --seed {seed}");
