@@ -54,10 +54,21 @@ async fn open(
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(response_timeout);
-    client
+    let mut connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await
-        .map_err(failed)
+        .map_err(failed)?;
+    // A Redis that wants a password greets anybody, and refuses the first command: this one.
+    let greeting = redis::cmd("PING");
+    let answer = greeting.query_async::<()>(&mut connection);
+    match tokio::time::timeout(CONNECT_TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(failed)?,
+        Err(_) => {
+            let silent = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer to PING");
+            return Err(failed(silent.into()));
+        }
+    }
+    Ok(connection)
 }
 
 /// The address as it may appear in a message: `redis://user:***@host`.

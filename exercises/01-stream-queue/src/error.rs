@@ -9,7 +9,7 @@ use crate::entry::DecodeError;
 #[non_exhaustive]
 pub enum Error {
     /// Redis could not be reached, or did not let us in.
-    #[error("cannot connect to Redis at {url}: {source}. Is it running, and is the address right?")]
+    #[error("cannot connect to Redis at {url}: {source}. {}", advice(.source))]
     Connect {
         /// Where we tried, with the password masked.
         url: String,
@@ -46,6 +46,14 @@ impl Error {
     /// that connecting again may help. A command that was cut off may or may not have taken effect.
     pub fn is_connection(&self) -> bool {
         self.exit_code() == 69
+    }
+}
+
+/// What somebody who cannot connect may try.
+fn advice(error: &RedisError) -> &'static str {
+    match redis_exit_code(error) {
+        Some(77) => "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT",
+        _ => "Is it running, and is the address right?",
     }
 }
 

@@ -37,6 +37,16 @@ pub struct Chosen {
     ids: Vec<String>,
 }
 
+impl Action {
+    /// Which queue it is about.
+    pub fn queue(&self) -> &Queue {
+        match self {
+            Action::List { queue, .. } => queue,
+            Action::Retry(chosen) | Action::Drop(chosen) => &chosen.queue,
+        }
+    }
+}
+
 pub async fn run(action: Action) -> Result<ExitCode> {
     let mut output = Output::new();
     match action {

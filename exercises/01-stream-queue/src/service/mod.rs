@@ -40,7 +40,7 @@ enum Command {
 
 /// Which queue.
 #[derive(Args, Clone)]
-struct Queue {
+pub struct Queue {
     /// The address of Redis
     #[arg(
         long,
@@ -48,18 +48,36 @@ struct Queue {
         hide_env_values = true,
         default_value = "redis://127.0.0.1:6379"
     )]
-    redis: String,
+    pub redis: String,
     /// The stream
     #[arg(long, env = "STREAM_QUEUE_STREAM")]
-    stream: String,
+    pub stream: String,
 }
 
 /// Runs a command to its end. An error is for [`ending::report`].
 pub async fn run(cli: Cli) -> Result<ExitCode> {
-    match cli.command {
+    let stream = cli.command.queue().stream.clone();
+    let ended = match cli.command {
         Command::Send(args) => send::run(args).await,
         Command::Work(args) => work::run(args).await,
         Command::Stats(queue) => stats::run(queue).await,
         Command::Dead { action } => dead::run(action).await,
+    };
+    ended.map_err(|error| match format!("{error:#}").contains("WRONGTYPE") {
+        true => error.context(format!(
+            "the key `{stream}` in Redis holds something else than a stream; give another --stream"
+        )),
+        false => error,
+    })
+}
+
+impl Command {
+    fn queue(&self) -> &Queue {
+        match self {
+            Command::Send(args) => &args.queue,
+            Command::Work(args) => &args.queue,
+            Command::Stats(queue) => queue,
+            Command::Dead { action } => action.queue(),
+        }
     }
 }

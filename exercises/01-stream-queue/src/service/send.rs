@@ -16,7 +16,7 @@ const BATCH: usize = 1_000;
 #[derive(Args)]
 pub struct SendArgs {
     #[command(flatten)]
-    queue: Queue,
+    pub queue: Queue,
     /// Wait while so many entries are not acknowledged yet by the slowest group
     #[arg(long, env = "STREAM_QUEUE_MAX_BACKLOG", value_parser = clap::value_parser!(u64).range(1..))]
     max_backlog: Option<u64>,

@@ -17,7 +17,7 @@ use super::{Queue, ending, exec};
 #[derive(Args)]
 pub struct WorkArgs {
     #[command(flatten)]
-    queue: Queue,
+    pub queue: Queue,
     /// The consumer group
     #[arg(long, env = "STREAM_QUEUE_GROUP")]
     group: String,

@@ -173,9 +173,9 @@ fn a_given_url_that_does_not_answer_is_named() {
             .env("REDIS_URL", url)
             .output()
             .expect("runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("REDIS_URL"), "{said}");
+        assert!(said.contains("REDIS_URL") && said.contains(url), "{said}");
     }
 }
 
