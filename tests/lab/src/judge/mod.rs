@@ -9,6 +9,7 @@
 //! - `child` is the other side, inside the test binary.
 
 mod child;
+mod environment;
 mod exit;
 mod output;
 mod receipt;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::output::Output;
 use super::receipt::{Objection, Receipt};
-use super::{MARK_VARIABLE, RUN_CHECK, Report, Ticket, Verdict, exit, strays};
+use super::{MARK_VARIABLE, RUN_CHECK, Report, Ticket, Verdict, environment, exit, strays};
 use crate::brokers::{self, Endpoints};
 use crate::state_directory;
 
@@ -100,14 +100,12 @@ async fn attempt(job: &Job) -> io::Result<Report> {
 }
 
 fn spawn(job: &Job, place: &Place, mark: &str) -> io::Result<Child> {
-    Command::new(&job.binary)
+    // A candidate is told its broker; it must not find another one, or a password, on its own.
+    environment::scrub(&mut Command::new(&job.binary))
         .args([RUN_CHECK, &job.check])
         .current_dir(place.work())
         .env("TMPDIR", place.work())
         .env(MARK_VARIABLE, mark)
-        // A candidate is told its broker; it must not find another one on its own.
-        .env_remove("REDIS_URL")
-        .env_remove("AMQP_URL")
         // Each arena reserves address space, of which a check has not much.
         .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::piped())

@@ -19,7 +19,7 @@ pub fn suite() -> Suite {
 
 /// The file, named by the environment, that a specimen tells its trial something by.
 fn note(text: impl AsRef<[u8]>) {
-    if let Some(file) = std::env::var_os("SPECIMEN_NOTE") {
+    if let Some(file) = std::env::var_os("WORKBOOK_SPECIMEN_NOTE") {
         std::fs::write(file, text).expect("the trial made the directory");
     }
 }

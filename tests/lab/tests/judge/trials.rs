@@ -138,13 +138,13 @@ fn judge_noting(job: &Job) -> (Report, String) {
     (report, text)
 }
 
-/// A script that is this program with `SPECIMEN_NOTE` set: trials run side by side, so the
+/// A script that is this program with `WORKBOOK_SPECIMEN_NOTE` set: trials run side by side, so the
 /// environment of this process is not theirs to change.
 fn noting(place: &Path, note: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let script = place.join("specimen");
     let text = format!(
-        "#!/bin/sh\nSPECIMEN_NOTE='{}' exec '{}' \"$@\"\n",
+        "#!/bin/sh\nWORKBOOK_SPECIMEN_NOTE='{}' exec '{}' \"$@\"\n",
         note.display(),
         this_program().display()
     );
@@ -320,7 +320,7 @@ fn nothing_survives_the_judge() -> Outcome {
     let note = place.path().join("note");
     let mut judge = Command::new(this_program())
         .arg("judge-for-ever")
-        .env("SPECIMEN_NOTE", &note)
+        .env("WORKBOOK_SPECIMEN_NOTE", &note)
         .env("TMPDIR", place.path())
         .spawn()?;
     let pid = || std::fs::read_to_string(&note).unwrap_or_default();
