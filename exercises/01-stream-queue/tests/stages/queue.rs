@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lab::faults::Exchange;
 use lab::history::{History, What};
-use lab::{Failure, Lab, Redis};
+use lab::{Failure, Lab, Outcome, Redis};
 use redis::aio::MultiplexedConnection;
 use stream_queue::{Entry, Error, Summary, WorkOptions, work};
 use tokio::task::JoinHandle;
@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// An entry in the reply to `XRANGE`: id, then names and values.
 type Row = (String, Vec<(Vec<u8>, Vec<u8>)>);
-type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type Handler = Arc<dyn Fn(Entry) -> Handling + Send + Sync>;
+pub type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+pub type Handler = Arc<dyn Fn(Entry) -> Handling + Send + Sync>;
 type Looking<'a> = Pin<Box<dyn Future<Output = Result<bool, Failure>> + Send + 'a>>;
 
 /// A stream and a group that no other check uses, behind a proxy that no other check uses.
@@ -82,6 +82,14 @@ impl Queue {
             direct: self.redis.direct().await?,
             ..self.clone()
         })
+    }
+
+    /// The same group on another stream.
+    pub fn on_stream(&self, stream: &str) -> Queue {
+        Queue {
+            stream: stream.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// The lab's own connection, past the proxy.
@@ -278,12 +286,14 @@ impl Queue {
         F: Fn(Entry) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.start(options, Arc::new(move |entry| Box::pin(handler(entry))))
+        self.worker_called(options, Arc::new(move |entry| Box::pin(handler(entry))))
     }
 
+    /// The same for a handler that may panic before it returns a future.
+    ///
     /// The candidate's `work` is generic. It is compiled for this one type of handler, and not once
     /// for every check, so that a learner who saved a file waits less.
-    fn start(&self, options: WorkOptions, handler: Handler) -> Worker {
+    pub fn worker_called(&self, options: WorkOptions, handler: Handler) -> Worker {
         let stop = CancellationToken::new();
         let history = self.lab.history();
         let name = options.consumer.clone();
@@ -291,11 +301,11 @@ impl Queue {
             let (history, name) = (history.clone(), name.clone());
             move |entry: Entry| -> Handling {
                 let (history, name) = (history.clone(), name.clone());
-                let handler = Arc::clone(&handler);
+                let (id, deliveries) = (entry.id.clone(), entry.deliveries);
+                history.record(&name, What::Started { deliveries }, &id);
+                let handling = handler(entry);
                 Box::pin(async move {
-                    let (id, deliveries) = (entry.id.clone(), entry.deliveries);
-                    history.record(&name, What::Started { deliveries }, &id);
-                    let outcome = handler(entry).await;
+                    let outcome = handling.await;
                     let what = if outcome.is_ok() {
                         What::Succeeded
                     } else {
@@ -538,4 +548,46 @@ pub fn answered(exchange: &Exchange) -> i64 {
         .as_ref()
         .and_then(|reply| reply.as_int())
         .unwrap_or(0)
+}
+
+/// Runs a check whose promise has a time in it with longer and longer visibility timeouts, in ms, until
+/// this machine was never held up for long enough to spoil the answer.
+pub async fn on_a_fair_clock<F, Fut>(lab: &Lab, timeouts: [u64; 3], check: F) -> Outcome
+where
+    F: Fn(Duration) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    for millis in timeouts {
+        let visibility = Duration::from_millis(millis);
+        lab.forget_stalls();
+        match check(visibility).await {
+            Err(failure) if lab.stalled() > visibility / 4 => {
+                lab.history().note(
+                    "lab",
+                    &format!(
+                        "held up for {:?}: asked again with more time",
+                        lab.stalled()
+                    ),
+                );
+                drop(failure);
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(Failure::infrastructure(
+        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
+    ))
+}
+
+/// Waits until the fault holds a command of the task; true if the task ended without sending so many.
+pub async fn undisturbed<T>(held: &lab::faults::Fault, task: &JoinHandle<T>) -> bool {
+    let finished = async {
+        while !task.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        () = held.fired() => false,
+        () = finished => held.disarm(),
+    }
 }

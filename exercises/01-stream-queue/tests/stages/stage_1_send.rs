@@ -41,7 +41,7 @@ async fn a_message_becomes_one_entry_with_a_field_for_each_key(lab: Lab) -> Outc
     let queue = Queue::new(&lab).await?;
     let sent = message(json!({
         "order_id": "A-17", "digits": "42", "empty": "", "text": "naïve ☕ \"quoted\"\r\nand a second line",
-        "user_id": 42, "amount": 12.5, "gift": true, "note": null,
+        "user_id": 42, "amount": 12.5, "receipt": 9_007_199_254_740_993u64, "gift": true, "note": null,
         "lines": [{"sku": "X1", "count": 2}, "loose"], "address": {"city": "Lyon", "zip": "69001"},
     }));
     producer(&queue).await?.send(&sent).await?;
@@ -81,6 +81,16 @@ async fn a_message_becomes_one_entry_with_a_field_for_each_key(lab: Lab) -> Outc
         "the message has {} keys and the entry {} fields",
         sent.len(),
         stored.fields.len()
+    );
+    let names: Vec<(String, Vec<(String, String)>)> = redis::cmd("XRANGE")
+        .arg(&[&queue.stream, "-", "+"])
+        .query_async(&mut queue.direct())
+        .await?;
+    let names: Vec<&String> = names[0].1.iter().map(|(name, _)| name).collect();
+    ensure!(
+        names.iter().copied().eq(sent.keys()),
+        "the message's keys come in the order {:?}; the entry's fields in the order {names:?}",
+        sent.keys().collect::<Vec<_>>()
     );
     Ok(())
 }
@@ -189,6 +199,17 @@ async fn a_message_without_fields_is_refused_and_nothing_is_stored(lab: Lab) -> 
     ensure!(
         queue.length().await? == 0,
         "the refused messages left {} entries in the stream",
+        queue.length().await?
+    );
+    let mut large: Vec<Message> = (0..2_500).map(order).collect();
+    large.push(Message::new());
+    ensure!(
+        producer.send_batch(&large).await.is_err(),
+        "`send_batch` accepted a batch whose last message has no key"
+    );
+    ensure!(
+        queue.length().await? == 0,
+        "the last of 2,501 messages has no key, and {} others were stored before it was refused",
         queue.length().await?
     );
     producer.send(&order(4)).await?;

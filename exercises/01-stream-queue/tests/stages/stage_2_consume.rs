@@ -18,6 +18,8 @@ pub fn checks() -> Vec<Check> {
         a_failure_is_not_acknowledged_with_its_neighbours,
         each_entry_is_handled_once_and_in_order,
         a_quiet_hour_is_no_error,
+        a_worker_that_finds_no_redis_says_so,
+        zero_counts_as_one,
     ]
 }
 
@@ -234,6 +236,19 @@ async fn read_returns_new_entries_in_order_and_no_more_than_asked(lab: Lab) -> O
         "all entries were delivered, none is new, and `read` returned {} of them again",
         third.len()
     );
+    for wait in [Duration::ZERO, Duration::from_micros(300)] {
+        let soon = tokio::time::timeout(lab.deadline(), consumer.read(50, wait)).await;
+        match soon {
+            Ok(entries) => ensure!(
+                entries?.is_empty(),
+                "nothing new was there, and `read` returned entries"
+            ),
+            Err(_) => lab::fail!(
+                "`read` was told to wait {wait:?} for new entries, and still waits after {:?}: in Redis, BLOCK 0 waits for ever",
+                lab.deadline()
+            ),
+        }
+    }
     // Longer than the half second after which the client's default settings give up on a reply.
     let fourth = consumer.read(50, Duration::from_millis(900)).await;
     match fourth {
@@ -483,5 +498,73 @@ async fn a_quiet_hour_is_no_error(lab: Lab) -> Outcome {
         lab.within(Duration::from_millis(700)).await;
     }
     worker.finish(&lab).await?;
+    Ok(())
+}
+
+async fn a_worker_that_finds_no_redis_says_so(lab: Lab) -> Outcome {
+    lab.promise("When Redis cannot be reached at the start, `work` returns an error instead of waiting: whoever started it with a wrong address hears of it.");
+    let queue = Queue::new(&lab).await?;
+    let options = stream_queue::WorkOptions {
+        redis: "redis://127.0.0.1:1/".to_owned(),
+        ..queue.options("c1")
+    };
+    let mut worker = queue.worker(options);
+    match tokio::time::timeout(lab.deadline(), worker.ended()).await {
+        Ok(Err(_)) => {}
+        Ok(Ok(summary)) => {
+            lab::fail!("no Redis listens at the address given, and `work` returned {summary:?}")
+        }
+        Err(_) => lab::fail!(
+            "no Redis listens at the address given, and `work` had not said so after {:?}",
+            lab.deadline()
+        ),
+    }
+    let _: () = redis::cmd("SET")
+        .arg(&[&queue.stream, "not a stream"])
+        .query_async(&mut queue.direct())
+        .await?;
+    let mut worker = queue.worker(queue.options("c1"));
+    match tokio::time::timeout(lab.deadline(), worker.ended()).await {
+        Ok(Err(_)) => Ok(()),
+        Ok(Ok(summary)) => {
+            lab::fail!("the key of the stream holds a string, and `work` returned {summary:?}")
+        }
+        Err(_) => lab::fail!(
+            "the key of the stream holds a string, and `work` had not said so after {:?}",
+            lab.deadline()
+        ),
+    }
+}
+
+async fn zero_counts_as_one(lab: Lab) -> Outcome {
+    lab.promise(
+        "A `concurrency` of 0 counts as 1, and so does `max_deliveries`: each entry is handled.",
+    );
+    let queue = Queue::new(&lab).await?;
+    queue.put(3).await?;
+    let seen = Seen::default();
+    let handled = seen.clone();
+    let options = stream_queue::WorkOptions {
+        concurrency: 0,
+        max_deliveries: 0,
+        ..queue.options("c1")
+    };
+    let mut worker = queue.worker_with(options, move |entry| {
+        handled.add(&entry);
+        async { Ok(()) }
+    });
+    queue
+        .until(
+            &mut [&mut worker],
+            "three entries to be handled and acknowledged",
+            || async { Ok(seen.distinct() == 3 && queue.pending().await?.is_empty()) },
+        )
+        .await?;
+    worker.finish(&lab).await?;
+    ensure!(
+        queue.dead().await?.is_empty(),
+        "no handler failed, and {} entries were dead-lettered",
+        queue.dead().await?.len()
+    );
     Ok(())
 }

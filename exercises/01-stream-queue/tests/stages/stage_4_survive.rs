@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lab::{Check, Failure, Lab, Outcome, ensure};
+use lab::{Check, Lab, Outcome, ensure};
 use stream_queue::{Consumer, WorkOptions};
 
-use crate::queue::{Gate, Queue, Seen, some};
+use crate::queue::{Gate, Queue, Seen, on_a_fair_clock, some};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -265,35 +265,6 @@ async fn abandoned(lab: Lab, visibility: Duration) -> Outcome {
         );
     }
     Ok(())
-}
-
-/// Runs a check whose promise has a time in it with longer and longer visibility timeouts, in ms, until
-/// this machine was never held up for long enough to spoil the answer.
-async fn on_a_fair_clock<F, Fut>(lab: &Lab, timeouts: [u64; 3], check: F) -> Outcome
-where
-    F: Fn(Duration) -> Fut,
-    Fut: Future<Output = Outcome>,
-{
-    for millis in timeouts {
-        let visibility = Duration::from_millis(millis);
-        lab.forget_stalls();
-        match check(visibility).await {
-            Err(failure) if lab.stalled() > visibility / 4 => {
-                lab.history().note(
-                    "lab",
-                    &format!(
-                        "held up for {:?}: asked again with more time",
-                        lab.stalled()
-                    ),
-                );
-                drop(failure);
-            }
-            outcome => return outcome,
-        }
-    }
-    Err(Failure::infrastructure(
-        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
-    ))
 }
 
 async fn a_long_running_entry_is_not_taken(lab: Lab) -> Outcome {

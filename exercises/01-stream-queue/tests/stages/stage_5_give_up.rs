@@ -47,6 +47,13 @@ async fn delays_double_up_to_the_longest(lab: Lab) -> Outcome {
             );
         }
     }
+    let delays: std::collections::HashSet<Duration> =
+        (0..50).map(|_| retry_delay(&options, 4)).collect();
+    ensure!(
+        delays.len() > 1,
+        "fifty delays after delivery 4 were all the same, {:?}; a random part keeps entries that failed together from coming back together",
+        retry_delay(&options, 4)
+    );
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use lab::faults::{Action, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use serde_json::json;
 use stream_queue::{Message, Producer, SendOptions, WorkOptions, backlog, trim};
 
-use crate::queue::{Queue, some};
+use crate::queue::{Queue, some, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -17,6 +18,10 @@ pub fn checks() -> Vec<Check> {
         the_backlog_is_what_the_slowest_group_has_before_it,
         a_producer_waits_while_the_backlog_is_full,
         acknowledged_entries_are_no_backlog,
+        ids_are_compared_as_numbers,
+        trimming_is_one_step,
+        sending_trims_nothing,
+        several_producers_share_one_limit,
     ]
 }
 
@@ -367,4 +372,150 @@ async fn acknowledged_entries_are_no_backlog(lab: Lab) -> Outcome {
             "120 entries are in the stream, all acknowledged, so the backlog is 0; the producer (`max_backlog` 10) still waits"
         ),
     }
+}
+
+async fn ids_are_compared_as_numbers(lab: Lab) -> Outcome {
+    lab.promise("Which of two entries is older is a matter of numbers: 9-0 comes before 10-0, and 5-9 before 5-10.");
+    for (older, newer) in [("9-0", "10-0"), ("5-9", "5-10")] {
+        let queue = Queue::new(&lab).await?;
+        for id in ["1-0", "2-0", "3-0", older, newer] {
+            let _: String = redis::cmd("XADD")
+                .arg(&[&queue.stream, id, "n", id])
+                .query_async(&mut queue.direct())
+                .await?;
+        }
+        let all: Vec<String> = ["1-0", "2-0", "3-0", older, newer]
+            .map(str::to_owned)
+            .into();
+        for (group, done) in [("a", &all[..3]), ("b", &all[..4])] {
+            queue.create_group(group).await?;
+            queue.deliver_to(group, "c", 5).await?;
+            queue.acknowledge(group, done).await?;
+        }
+        let mut connection = stream_queue::connect(&queue.redis.url()).await?;
+        trim(&mut connection, &queue.stream).await?;
+        let left: Vec<String> = queue
+            .entries()
+            .await?
+            .into_iter()
+            .map(|entry| entry.id)
+            .collect();
+        ensure!(
+            left.contains(&all[3]) && left.contains(&all[4]),
+            "SQ09",
+            "{older} is pending in one group and {newer} in another; after `trim` the stream holds {}",
+            some(&left)
+        );
+    }
+    Ok(())
+}
+
+async fn trimming_is_one_step(lab: Lab) -> Outcome {
+    lab.promise("`trim` looks at the groups and removes in one step: a group that is created, or put back, in between loses nothing.");
+    for nth in 1..=8 {
+        let queue = Queue::new(&lab).await?;
+        let ids = queue.put(1_000).await?;
+        queue.create_group("done").await?;
+        queue.deliver_to("done", "c", 1_000).await?;
+        queue.acknowledge("done", &ids).await?;
+        let mut connection = stream_queue::connect(&queue.redis.url()).await?;
+        let held = queue
+            .redis
+            .proxy()
+            .arm(Trigger::request(|_| true).nth(nth), Action::Hold);
+        let stream = queue.stream.clone();
+        let trimming = tokio::spawn(async move { trim(&mut connection, &stream).await });
+        if undisturbed(&held, &trimming).await {
+            break;
+        }
+        let there = queue.length().await?;
+        queue.create_group("new").await?;
+        held.release();
+        let _ = trimming.await?;
+        ensure!(
+            queue.length().await? == there,
+            "SQ09",
+            "group `new` was created at the beginning just before command {nth} of `trim`, when the stream held {there} entries; `trim` removed {} that it has not read",
+            there - queue.length().await?
+        );
+    }
+    Ok(())
+}
+
+async fn sending_trims_nothing(lab: Lab) -> Outcome {
+    lab.promise("A producer only adds. How long the stream may be is not for it to decide: it does not know what the groups still need.");
+    let queue = Queue::new(&lab).await?;
+    queue.put(20_000).await?;
+    for max_backlog in [None, Some(100_000)] {
+        let options = SendOptions {
+            redis: queue.redis.url(),
+            stream: queue.stream.clone(),
+            max_backlog,
+        };
+        let mut producer = Producer::connect(options).await?;
+        producer.send(&order(0)).await?;
+        let batch: Vec<Message> = (0..200).map(order).collect();
+        producer.send_batch(&batch).await?;
+    }
+    ensure!(
+        queue.length().await? == 20_402,
+        "SQ09",
+        "20,402 entries were added, nobody has read one, and the stream holds {}",
+        queue.length().await?
+    );
+    let capped = queue
+        .redis
+        .proxy()
+        .log()
+        .into_iter()
+        .find(|e| e.is("XADD") && e.option("MAXLEN").is_some());
+    if let Some(command) = capped {
+        lab::fail!(
+            "SQ09",
+            "`{}` removes the oldest entries when there are more than so many, whoever still needs them",
+            command
+                .args(0)
+                .into_iter()
+                .take(6)
+                .collect::<Vec<_>>()
+                .join(" ")
+        );
+    }
+    Ok(())
+}
+
+async fn several_producers_share_one_limit(lab: Lab) -> Outcome {
+    lab.promise("The limit holds for the stream, not for each producer: with `max_backlog` 10 and six producers that send at the same moment, no more than ten entries wait.");
+    for _ in 0..4 {
+        let queue = Queue::new(&lab).await?;
+        queue.create_group(&queue.group).await?;
+        let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(6));
+        let mut senders = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let options = SendOptions {
+                redis: queue.redis.url(),
+                stream: queue.stream.clone(),
+                max_backlog: Some(10),
+            };
+            let mut producer = Producer::connect(options).await?;
+            let barrier = barrier.clone();
+            senders.spawn(async move {
+                barrier.wait().await;
+                let batch: Vec<Message> = (0..8).map(order).collect();
+                producer.send_batch(&batch).await
+            });
+        }
+        lab.eventually("the producers to fill the backlog", || async {
+            Ok((queue.length().await? >= 10).then_some(()))
+        })
+        .await?;
+        lab.within(Duration::from_millis(150)).await;
+        let sent = queue.length().await?;
+        ensure!(
+            sent <= 10,
+            "SQ26",
+            "`max_backlog` is 10, nobody has read an entry, and six producers together have sent {sent}: each looked for room before the others had taken it"
+        );
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use lab::faults::{Action, Trigger};
 use lab::{Check, Lab, Outcome, ensure};
 use stream_queue::{Consumer, WorkOptions};
 
-use crate::queue::{Gate, Queue, Seen, delivers, some};
+use crate::queue::{Gate, Queue, Seen, delivers, some, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -17,6 +17,7 @@ pub fn checks() -> Vec<Check> {
         a_stop_does_not_wait_for_a_retry,
         an_entry_that_arrives_while_stopping_is_not_left_pending,
         an_idle_worker_stops_too,
+        a_stop_without_redis_keeps_its_deadline,
     ]
 }
 
@@ -259,12 +260,7 @@ async fn a_consumer_with_pending_entries_is_never_deleted(lab: Lab) -> Outcome {
             let consumer = consumer.clone();
             async move { consumer.leave().await }
         });
-        let finished = tokio::select! {
-            () = held.fired() => false,
-            () = finished(&leaving) => true,
-        };
-        if finished {
-            held.disarm();
+        if undisturbed(&held, &leaving).await {
             break;
         }
         queue.put(1).await?;
@@ -280,13 +276,6 @@ async fn a_consumer_with_pending_entries_is_never_deleted(lab: Lab) -> Outcome {
         );
     }
     Ok(())
-}
-
-/// Resolves when the task has ended, without taking its result.
-async fn finished<T>(task: &tokio::task::JoinHandle<T>) {
-    while !task.is_finished() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 async fn a_stop_does_not_wait_for_a_retry(lab: Lab) -> Outcome {
@@ -411,5 +400,39 @@ async fn an_idle_worker_stops_too(lab: Lab) -> Outcome {
             && summary.dead_lettered == 0,
         "three entries were handled; the summary says {summary:?}"
     );
+    let info: redis::streams::StreamInfoConsumersReply = redis::cmd("XINFO")
+        .arg(&["CONSUMERS", &queue.stream, &queue.group])
+        .query_async(&mut queue.direct())
+        .await?;
+    ensure!(
+        info.consumers.is_empty(),
+        "the worker stopped with nothing pending, and its consumer is still in the group: {} of them",
+        info.consumers.len()
+    );
+    Ok(())
+}
+
+async fn a_stop_without_redis_keeps_its_deadline(lab: Lab) -> Outcome {
+    lab.promise("A worker that is asked to stop while Redis is away does not wait until it is back: it returns within its deadline.");
+    let queue = Queue::new(&lab).await?;
+    queue.put(3).await?;
+    let options = WorkOptions {
+        stop_deadline: Duration::from_millis(600),
+        ..queue.options("c1")
+    };
+    let mut worker = queue.worker(options);
+    queue
+        .until(
+            &mut [&mut worker],
+            "three entries to be acknowledged",
+            || async { Ok(queue.undelivered().await? == 0 && queue.pending().await?.is_empty()) },
+        )
+        .await?;
+    let proxy = queue.redis.proxy();
+    lab.history().fault("proxy", "refuses every connection");
+    proxy.refuse(true);
+    proxy.cut_all();
+    lab.within(Duration::from_millis(200)).await;
+    worker.finish(&lab).await?;
     Ok(())
 }

@@ -79,6 +79,25 @@ async fn the_same_key_has_its_effect_once(lab: Lab) -> Outcome {
         (80_000..=86_400).contains(&ttl),
         "the key is to be remembered for a day under its own name; Redis says that `{key}` has {ttl} s to live (-1: for ever, -2: there is no such key)"
     );
+    apply_once(&mut connection, &key, &effect, DAY * 30).await?;
+    let later: i64 = redis::cmd("TTL")
+        .arg(&key)
+        .query_async(&mut queue.direct())
+        .await?;
+    ensure!(
+        later <= ttl,
+        "the key had {ttl} s to live; a call that applied nothing made it live on for {later} s"
+    );
+    let brief = lab.unique("done");
+    apply_once(&mut connection, &brief, &[], Duration::from_millis(90_500)).await?;
+    let millis: i64 = redis::cmd("PTTL")
+        .arg(&brief)
+        .query_async(&mut queue.direct())
+        .await?;
+    ensure!(
+        (60_001..=90_500).contains(&millis),
+        "a key that is to be remembered for 90.5 s has {millis} ms to live"
+    );
     let other = lab.unique("done");
     ensure!(
         apply_once(&mut connection, &other, &effect, DAY).await?,
@@ -193,6 +212,25 @@ async fn an_effect_that_is_refused_is_not_remembered(lab: Lab) -> Outcome {
         "SQ16",
         "the first try was refused; the second returned {later}, and the account holds {} instead of 30",
         balance(&queue, &account).await?
+    );
+    let (key, text, log) = (lab.unique("done"), lab.unique("text"), lab.unique("log"));
+    let _: () = redis::cmd("SET")
+        .arg(&[&text, "closed"])
+        .query_async(&mut queue.direct())
+        .await?;
+    let effect = [
+        words(&["INCRBY", &text, "30"]),
+        words(&["RPUSH", &log, "paid"]),
+    ];
+    let refused = apply_once(&mut connection, &key, &effect, DAY).await;
+    let lines: u64 = redis::cmd("LLEN")
+        .arg(&log)
+        .query_async(&mut queue.direct())
+        .await?;
+    ensure!(
+        refused.is_err() && lines == 0,
+        "SQ16",
+        "Redis refused the first of two commands; `apply_once` returned {refused:?}, and the second was run {lines} times"
     );
     Ok(())
 }
