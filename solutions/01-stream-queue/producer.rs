@@ -92,8 +92,8 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::EmptyMessage`] if any message has no fields: then none of the batch is sent.
-    /// [`Error::Connect`] and [`Error::Redis`] as for [`send`](Self::send); after `Error::Redis` the
-    /// entries up to some point are in the stream and the others are not.
+    /// [`Error::Connect`] and [`Error::Redis`] as for [`send`](Self::send); after `Error::Redis`
+    /// some of the entries may be in the stream and others not.
     pub async fn send_batch(&mut self, messages: &[Message]) -> Result<Vec<String>, Error> {
         // stub stage 1: check all messages, then one pipeline of XADDs
         let entries = messages.iter().map(fields).collect::<Result<Vec<_>, _>>()?;

@@ -1,4 +1,4 @@
-// Stub 5b382a6f705658b6: this file is yours to write. `cargo xtask reset stream-queue` starts it again.
+// Stub 0381fd364e82d800: this file is yours to write. `cargo xtask reset stream-queue` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -71,8 +71,8 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::EmptyMessage`] if any message has no fields: then none of the batch is sent.
-    /// [`Error::Connect`] and [`Error::Redis`] as for [`send`](Self::send); after `Error::Redis` the
-    /// entries up to some point are in the stream and the others are not.
+    /// [`Error::Connect`] and [`Error::Redis`] as for [`send`](Self::send); after `Error::Redis`
+    /// some of the entries may be in the stream and others not.
     pub async fn send_batch(&mut self, messages: &[Message]) -> Result<Vec<String>, Error> {
         todo!("stage 1: check all messages, then one pipeline of XADDs")
     }
