@@ -7,7 +7,7 @@ use lab::faults::{Action, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use stream_queue::{Consumer, DeadLetters, RawEntry, WorkOptions, retry_delay};
 
-use crate::queue::{Queue, Seen, some};
+use crate::queue::{Queue, Seen, some, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -586,6 +586,36 @@ async fn dead_letters_can_be_listed_retried_and_dropped(lab: Lab) -> Outcome {
         some(&left)
     );
 
+    // Somebody drops the letter just when it is retried: then it is dropped, or back, and not both.
+    for nth in 1..=6 {
+        let (queue, consumer, entry) = one_in_hand(&lab).await?;
+        consumer.dead_letter(&entry, "gave up").await?;
+        let letter = queue.dead().await?[0].id.clone();
+        let mut letters = DeadLetters::connect(&queue.redis.url(), &queue.stream).await?;
+        let held = queue
+            .redis
+            .proxy()
+            .arm(Trigger::request(|_| true).nth(nth), Action::Hold);
+        let retrying = tokio::spawn({
+            let letter = letter.clone();
+            async move { letters.retry(&letter).await }
+        });
+        if undisturbed(&held, &retrying).await {
+            break;
+        }
+        let dropped: u64 = redis::cmd("XDEL")
+            .arg(&[&queue.dead_stream(), &letter])
+            .query_async(&mut queue.direct())
+            .await?;
+        held.release();
+        let _ = retrying.await?;
+        let back = queue.length().await? - 1;
+        ensure!(
+            dropped + back <= 1,
+            "SQ19",
+            "the letter was dropped just before command {nth} of `retry`, which put it back into the stream all the same"
+        );
+    }
     // A retry that is cut off leaves the letter in one place.
     let letter = listed[2].id.clone();
     for action in [Action::CutBefore, Action::CutAfter] {

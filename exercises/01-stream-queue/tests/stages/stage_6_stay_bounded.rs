@@ -365,11 +365,28 @@ async fn acknowledged_entries_are_no_backlog(lab: Lab) -> Outcome {
                 sent?.len() == 5,
                 "five messages were sent, and not five ids came back"
             );
-            Ok(())
         }
         Err(_) => lab::fail!(
             "SQ26",
             "120 entries are in the stream, all acknowledged, so the backlog is 0; the producer (`max_backlog` 10) still waits"
+        ),
+    }
+    // Zero counts as one: a producer that may never send would be of no use.
+    let queue = Queue::new(&lab).await?;
+    let options = SendOptions {
+        redis: queue.redis.url(),
+        stream: queue.stream.clone(),
+        max_backlog: Some(0),
+    };
+    let mut producer = Producer::connect(options).await?;
+    match tokio::time::timeout(lab.deadline(), producer.send(&order(0))).await {
+        Ok(sent) => {
+            sent?;
+            Ok(())
+        }
+        Err(_) => lab::fail!(
+            "SQ26",
+            "`max_backlog` 0 counts as 1 and nothing waits in the stream; the producer still does"
         ),
     }
 }

@@ -15,6 +15,7 @@ pub fn checks() -> Vec<Check> {
         a_handler_that_never_ends_is_left_after_the_deadline,
         a_consumer_with_pending_entries_is_never_deleted,
         a_stop_does_not_wait_for_a_retry,
+        a_retry_that_falls_due_while_stopping_is_left_to_others,
         an_entry_that_arrives_while_stopping_is_not_left_pending,
         an_idle_worker_stops_too,
         a_stop_without_redis_keeps_its_deadline,
@@ -246,6 +247,11 @@ async fn a_consumer_with_pending_entries_is_never_deleted(lab: Lab) -> Outcome {
         info.consumers.is_empty(),
         "`leave` returned true, and Redis still lists the consumer"
     );
+    let stranger = Consumer::connect(&queue.options("stranger")).await?;
+    ensure!(
+        stranger.leave().await?,
+        "a consumer that never read anything is not in the group, and `leave` returned false"
+    );
     // An entry that is delivered in the very moment: the test and the deletion are one step.
     for nth in 1..=4 {
         let queue = Queue::new(&lab).await?;
@@ -321,6 +327,60 @@ async fn a_stop_does_not_wait_for_a_retry(lab: Lab) -> Outcome {
     ensure!(
         queue.dead().await?.is_empty(),
         "an entry that had four deliveries left was dead-lettered when the worker stopped"
+    );
+    Ok(())
+}
+
+async fn a_retry_that_falls_due_while_stopping_is_left_to_others(lab: Lab) -> Outcome {
+    lab.promise("A worker that was asked to stop begins nothing any more, no next try either: the entry stays pending for others.");
+    let queue = Queue::new(&lab).await?;
+    let ids = queue.put(2).await?;
+    let (gate, seen) = (Gate::closed(), Seen::default());
+    let (waiting, started, bad) = (gate.clone(), seen.clone(), ids[0].clone());
+    let delay = Duration::from_millis(400);
+    let options = WorkOptions {
+        concurrency: 2,
+        first_retry: delay,
+        longest_retry: delay,
+        ..queue.options("c1")
+    };
+    let mut worker = queue.worker_with(options, move |entry| {
+        started.add(&entry);
+        let (gate, fails) = (waiting.clone(), entry.id == bad);
+        async move {
+            if fails {
+                return Err("not now".to_owned());
+            }
+            gate.passed().await;
+            Ok(())
+        }
+    });
+    queue
+        .until(
+            &mut [&mut worker],
+            "one entry to fail and the other to be at work",
+            || async { Ok(seen.distinct() == 2) },
+        )
+        .await?;
+    let tries = || seen.ids().iter().filter(|id| **id == ids[0]).count();
+    worker.stop();
+    let before = tries();
+    lab.within(delay * 3).await;
+    let begun = tries() - before;
+    gate.open();
+    worker.finish(&lab).await?;
+    // The stop may come while a try is just being begun.
+    ensure!(
+        begun <= 1,
+        "while the worker was stopping it began {begun} more tries of {}",
+        ids[0]
+    );
+    let pending = queue.pending_ids().await?;
+    ensure!(
+        pending == ids[..1],
+        "entry {} waits for its next try at another worker; pending are: {}",
+        ids[0],
+        some(&pending)
     );
     Ok(())
 }

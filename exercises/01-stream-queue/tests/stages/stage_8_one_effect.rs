@@ -44,7 +44,7 @@ async fn the_same_key_has_its_effect_once(lab: Lab) -> Outcome {
     let mut connection = stream_queue::connect(&queue.redis.url()).await?;
     let effect = [
         words(&["INCRBY", &account, "30"]),
-        words(&["RPUSH", &log, "paid 30", "receipt \"A\""]),
+        words(&["RPUSH", &log, "paid 30", "", "receipt \"A\""]),
     ];
     ensure!(
         apply_once(&mut connection, &key, &effect, DAY).await?,
@@ -68,8 +68,8 @@ async fn the_same_key_has_its_effect_once(lab: Lab) -> Outcome {
         .query_async(&mut queue.direct())
         .await?;
     ensure!(
-        lines == ["paid 30", "receipt \"A\""],
-        "the effect's second command pushed two lines; the list holds {lines:?}"
+        lines == ["paid 30", "", "receipt \"A\""],
+        "the effect's second command pushed three lines, one of them empty; the list holds {lines:?}"
     );
     let ttl: i64 = redis::cmd("TTL")
         .arg(&key)
