@@ -6,7 +6,7 @@ use lab::faults::{Action, Trigger};
 use lab::{Check, Lab, Outcome, ensure};
 use stream_queue::{Consumer, WorkOptions};
 
-use crate::queue::{Gate, Queue, Seen, some, undisturbed};
+use crate::queue::{Gate, Queue, Seen, some, sound, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -41,6 +41,7 @@ async fn a_claim_does_not_overtake_a_heartbeat(lab: Lab) -> Outcome {
             .arm(Trigger::request(|_| true).nth(nth), Action::Hold);
         let claiming = tokio::spawn(async move { consumer.claim_abandoned(10).await });
         if undisturbed(&held, &claiming).await {
+            sound(nth, claiming).await?;
             break;
         }
         queue.age("owner", &ids, Duration::ZERO, 1).await?;
@@ -78,6 +79,7 @@ async fn a_heartbeat_does_not_overtake_a_claim(lab: Lab) -> Outcome {
             async move { was.keep(&ids).await }
         });
         if undisturbed(&held, &keeping).await {
+            sound(nth, keeping).await?;
             break;
         }
         queue.age("is", &ids, Duration::ZERO, 2).await?;

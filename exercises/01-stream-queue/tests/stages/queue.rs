@@ -591,3 +591,14 @@ pub async fn undisturbed<T>(held: &lab::faults::Fault, task: &JoinHandle<T>) -> 
         () = finished => held.disarm(),
     }
 }
+
+/// A call that was never held up, because it sends fewer than `nth` commands, must have worked.
+pub async fn sound<T>(nth: usize, task: JoinHandle<Result<T, Error>>) -> Outcome {
+    match task.await {
+        Ok(result) => result?,
+        Err(gone) if gone.is_panic() => std::panic::resume_unwind(gone.into_panic()),
+        Err(gone) => return Err(gone.into()),
+    };
+    lab::ensure!(nth > 1, "the call sent no command to Redis at all");
+    Ok(())
+}

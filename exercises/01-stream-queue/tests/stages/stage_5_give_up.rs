@@ -7,7 +7,7 @@ use lab::faults::{Action, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use stream_queue::{Consumer, DeadLetters, RawEntry, WorkOptions, retry_delay};
 
-use crate::queue::{Queue, Seen, some, undisturbed};
+use crate::queue::{Queue, Seen, some, sound, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -601,6 +601,7 @@ async fn dead_letters_can_be_listed_retried_and_dropped(lab: Lab) -> Outcome {
             async move { letters.retry(&letter).await }
         });
         if undisturbed(&held, &retrying).await {
+            sound(nth, retrying).await?;
             break;
         }
         let dropped: u64 = redis::cmd("XDEL")

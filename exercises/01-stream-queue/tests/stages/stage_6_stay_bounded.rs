@@ -7,7 +7,7 @@ use lab::{Check, Failure, Lab, Outcome, ensure};
 use serde_json::json;
 use stream_queue::{Message, Producer, SendOptions, WorkOptions, backlog, trim};
 
-use crate::queue::{Queue, some, undisturbed};
+use crate::queue::{Queue, some, sound, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -443,6 +443,7 @@ async fn trimming_is_one_step(lab: Lab) -> Outcome {
         let stream = queue.stream.clone();
         let trimming = tokio::spawn(async move { trim(&mut connection, &stream).await });
         if undisturbed(&held, &trimming).await {
+            sound(nth, trimming).await?;
             break;
         }
         let there = queue.length().await?;

@@ -6,7 +6,7 @@ use lab::faults::{Action, Trigger};
 use lab::{Check, Lab, Outcome, ensure};
 use stream_queue::{Consumer, WorkOptions};
 
-use crate::queue::{Gate, Queue, Seen, delivers, some, undisturbed};
+use crate::queue::{Gate, Queue, Seen, delivers, some, sound, undisturbed};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -267,6 +267,7 @@ async fn a_consumer_with_pending_entries_is_never_deleted(lab: Lab) -> Outcome {
             async move { consumer.leave().await }
         });
         if undisturbed(&held, &leaving).await {
+            sound(nth, leaving).await?;
             break;
         }
         queue.put(1).await?;
