@@ -216,7 +216,7 @@ fn check_version(recipe: &Recipe) -> Result<()> {
 
 /// Starts the image once, the way the lab does it for a grade.
 fn try_once(broker: Broker) -> Result<()> {
-    let runner = std::env::current_exe().context("finding this program")?;
+    let runner = lab::program().context("finding this program")?;
     let output = Command::new(runner)
         .args(["brokers", "try", setup::name_of(broker)])
         .env("WORKBOOK_BROKERS", "docker")

@@ -242,7 +242,7 @@ fn cargo(ctx: &Context, args: &[&str]) -> Command {
 
 /// This program again, with other arguments.
 fn runner(ctx: &Context, args: &[&str]) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+    let mut command = Command::new(lab::program().context("finding this program")?);
     command.current_dir(&ctx.root).args(args);
     Ok(command)
 }

@@ -34,4 +34,4 @@ pub use lab::Lab;
 pub use panics::{Panic, stage_of};
 pub use process::{Service, ServiceBuilder};
 pub use suite::{Described, Suite};
-pub use workspace::{patience, state_directory};
+pub use workspace::{patience, program, state_directory};

@@ -182,7 +182,7 @@ fn trial(check: &Described, service: PathBuf, brokers: &SharedBrokers) -> Result
         .map_err(|why| Failed::from(format!("infrastructure: {why}")))?;
     let patience = crate::patience();
     let job = Job {
-        binary: std::env::current_exe()?,
+        binary: crate::program()?,
         check: check.name.clone(),
         service: Some(service),
         brokers: endpoints,

@@ -1,6 +1,8 @@
 //! What the lab knows about where it runs.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::thread;
 
 /// The directory with the runner's state, `.workbook` at the root of the workspace.
@@ -11,6 +13,25 @@ pub fn state_directory() -> PathBuf {
         None => {
             let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
             lab.ancestors().nth(2).unwrap_or(lab).join(".workbook")
+        }
+    }
+}
+
+/// This program's file, as it was called when it started: to start it again, as a keeper for example.
+///
+/// Asked later, the system may answer "deleted", because cargo has built the program anew meanwhile.
+/// The new one at the same place will do. So `main` asks first, by way of
+/// [`keep_if_asked`](crate::brokers::keep_if_asked).
+///
+/// # Errors
+/// The system does not tell.
+pub fn program() -> io::Result<PathBuf> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => {
+            let program = std::env::current_exe()?;
+            Ok(PROGRAM.get_or_init(|| program).clone())
         }
     }
 }

@@ -15,6 +15,8 @@ use super::{Attempt, Unavailable, Wanted};
 /// exit code with which `main` must return.
 #[must_use = "a keeper has done its work when this returns `Some`"]
 pub fn keep_if_asked() -> Option<ExitCode> {
+    // Asked for now, while the system still knows it; whoever needs it later hears of an error then.
+    let _ = crate::program();
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() != Some(KEEP) {
         return None;

@@ -177,7 +177,7 @@ async fn launch(wanted: Wanted, mode: &str) -> Result<(Process, Brokers), Unavai
             mend: None,
         }],
     };
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let program = crate::program().map_err(|error| failed(error.to_string()))?;
     let mut child = Command::new(program)
         .args([KEEP, mode, &names(wanted)])
         .stdin(Stdio::piped())

@@ -1,12 +1,27 @@
 //! Nothing is left running or lying about, however a command ends.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use workbook::{root, turn, xtask};
+use workbook::{root, turn};
+
+/// Where the runner puts its temporary files in these tests, and nobody else does.
+fn temporary() -> PathBuf {
+    let folder = root().join(".workbook/tmp");
+    std::fs::create_dir_all(&folder).expect("created");
+    folder
+}
+
+/// The runner, with temporary files where these tests look for them.
+fn xtask(arguments: &[&str]) -> Command {
+    let mut command = workbook::xtask(arguments);
+    command.env("TMPDIR", temporary());
+    command
+}
 
 /// Brokers, services, checks, containers and temporary folders on this machine.
 fn left_behind() -> BTreeSet<String> {
@@ -40,13 +55,9 @@ fn left_behind() -> BTreeSet<String> {
                 .map(|id| format!("container {id}")),
         );
     }
-    for folder in [std::env::temp_dir(), root().join(".workbook/runs")] {
+    for folder in [temporary(), root().join(".workbook/runs")] {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // Helpers of cargo and of this very test come and go on their own.
-            if !name.starts_with("rustc") && !name.starts_with("cargo-") {
-                all.insert(format!("folder {}", entry.path().display()));
-            }
+            all.insert(format!("folder {}", entry.path().display()));
         }
     }
     all
