@@ -69,10 +69,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
 /// Writes the stubs into a folder that is no part of the workspace.
 fn hand_out(folder: &Path, stubs: &Stubs) -> Result<Exit> {
     for (path, text) in &stubs.files {
-        let file = folder.join(path);
-        let parent = file.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        write_file(&folder.join(path), text)?;
     }
     println!("{} stubs are in {}", stubs.files.len(), folder.display());
     Ok(Exit::Passed)

@@ -86,11 +86,7 @@ async fn a_long_outage_ends_no_worker(lab: Lab) -> Outcome {
     lab.promise("However long Redis is away, the worker tries to get back to it, and goes on when it is there.");
     let queue = Queue::new(&lab).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(queue.options("c1"), &seen);
     queue.put(1).await?;
     queue
         .until(

@@ -280,6 +280,15 @@ impl Queue {
         self.worker_with(options, |_entry| async { Ok(()) })
     }
 
+    /// Starts `work` with a handler that notes each entry in `seen` and succeeds.
+    pub fn noting_worker(&self, options: WorkOptions, seen: &Seen) -> Worker {
+        let seen = seen.clone();
+        self.worker_with(options, move |entry| {
+            seen.add(&entry);
+            async { Ok(()) }
+        })
+    }
+
     /// Starts `work` in this process; what its handler does goes into the check's history.
     pub fn worker_with<F, Fut>(&self, options: WorkOptions, handler: F) -> Worker
     where

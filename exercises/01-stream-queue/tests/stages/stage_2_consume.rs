@@ -30,11 +30,7 @@ async fn entries_from_before_the_group_are_consumed(lab: Lab) -> Outcome {
     let queue = Queue::new(&lab).await?;
     let early = queue.put(20).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(queue.options("c1"), &seen);
     // One more, so that a group which begins at the end has something to consume, and shows it.
     queue
         .until(
@@ -138,11 +134,7 @@ async fn a_group_can_be_created_before_the_stream(lab: Lab) -> Outcome {
     lab.promise("A worker may start before anything was ever sent: the group creates the stream.");
     let queue = Queue::new(&lab).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(queue.options("c1"), &seen);
     queue
         .until(
             &mut [&mut worker],
@@ -415,11 +407,7 @@ async fn each_entry_is_handled_once_and_in_order(lab: Lab) -> Outcome {
     let queue = Queue::new(&lab).await?;
     let ids = queue.put(200).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(queue.options("c1"), &seen);
     queue
         .until(
             &mut [&mut worker],
@@ -462,11 +450,7 @@ async fn a_quiet_hour_is_no_error(lab: Lab) -> Outcome {
     lab.promise("A worker that has had nothing to do for a while is still there: the next entry is handled at once, as its first delivery, and never lost in a read that was given up.");
     let queue = Queue::new(&lab).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(queue.options("c1"), &seen);
     // Longer than the client's default limit for a reply, which is half a second.
     lab.within(Duration::from_millis(1_300)).await;
     for round in 1..=3 {
@@ -543,16 +527,12 @@ async fn zero_counts_as_one(lab: Lab) -> Outcome {
     let queue = Queue::new(&lab).await?;
     queue.put(3).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = stream_queue::WorkOptions {
         concurrency: 0,
         max_deliveries: 0,
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(options, &seen);
     queue
         .until(
             &mut [&mut worker],

@@ -152,16 +152,12 @@ async fn a_killed_workers_entries_are_handled_again(lab: Lab) -> Outcome {
     .await
     .map_err(|failure| failure.code_if(queue.suspect()))?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         concurrency: 3,
         visibility: Duration::from_millis(700),
         ..queue.options("heir")
     };
-    let mut heir = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut heir = queue.noting_worker(options, &seen);
     lab.history().fault("doomed", "SIGKILL");
     doomed.kill();
     let outcome = queue
@@ -208,16 +204,12 @@ async fn abandoned(lab: Lab, visibility: Duration) -> Outcome {
     let left = queue.deliver_to(&queue.group, "gone", ALL).await?;
     queue.age("gone", &left, HOUR, 1).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         concurrency: 10,
         visibility,
         ..queue.options("heir")
     };
-    let mut heir = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut heir = queue.noting_worker(options, &seen);
     // A slow machine is given as long as it gets on.
     while seen.distinct() < ALL {
         let goal = (seen.distinct() + 300).min(ALL);
@@ -657,16 +649,12 @@ async fn a_deleted_entry_stops_nobody(lab: Lab) -> Outcome {
         .query_async(&mut queue.direct())
         .await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         visibility: Duration::from_secs(2),
         concurrency: 2,
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(options, &seen);
     let outcome = queue
         .until(
             &mut [&mut worker],

@@ -279,16 +279,12 @@ async fn what_cannot_be_decoded_goes_there_at_once(lab: Lab) -> Outcome {
         .await?;
     let more = queue.put(2).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         first_retry: HOUR,
         longest_retry: HOUR,
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(options, &seen);
     let outcome = queue
         .until(
             &mut [&mut worker],
@@ -347,16 +343,12 @@ async fn an_entry_that_kills_its_workers_is_given_up(lab: Lab) -> Outcome {
     queue.age("c1", &own, HOUR, 3).await?;
     queue.age("gone", &left, HOUR, 3).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         max_deliveries: 3,
         visibility: Duration::from_secs(2),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(options, &seen);
     let outcome = queue.until(&mut [&mut worker], "the two entries that were delivered three times already to be dead-lettered, and the fresh one to be handled", || async {
         Ok(queue.pending().await?.is_empty() && queue.undelivered().await? == 0 && seen.has(&ids[2]))
     }).await;

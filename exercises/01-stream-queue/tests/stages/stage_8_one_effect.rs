@@ -311,15 +311,11 @@ async fn an_entry_delivered_into_a_dead_connection_is_handled(lab: Lab) -> Outco
     lab.promise("An entry that Redis delivered into a connection that broke before the reply arrived is pending, and nobody has seen it. The worker finds it and handles it.");
     let queue = Queue::new(&lab).await?;
     let seen = Seen::default();
-    let handled = seen.clone();
     let options = WorkOptions {
         visibility: Duration::from_secs(1),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        handled.add(&entry);
-        async { Ok(()) }
-    });
+    let mut worker = queue.noting_worker(options, &seen);
     let proxy = queue.redis.proxy();
     queue
         .until(
