@@ -22,20 +22,12 @@ async fn handlers_go_on_while_redis_is_away(lab: Lab) -> Outcome {
     let queue = Queue::new(&lab).await?;
     queue.put(3).await?;
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
     let options = WorkOptions {
         concurrency: 4,
         visibility: Duration::from_secs(30),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        started.add(&entry);
-        let gate = waiting.clone();
-        async move {
-            gate.passed().await;
-            Ok(())
-        }
-    });
+    let mut worker = queue.waiting_worker(options, &gate, &seen);
     queue
         .until(
             &mut [&mut worker],

@@ -227,20 +227,12 @@ async fn what_was_left_is_taken_as_slots_are_free(lab: Lab) -> Outcome {
     queue.age("c1", &own, Duration::ZERO, 1).await?;
     queue.age("gone", &left, HOUR, 1).await?;
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
     let options = WorkOptions {
         concurrency: 3,
         visibility: Duration::from_secs(2),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        started.add(&entry);
-        let gate = waiting.clone();
-        async move {
-            gate.passed().await;
-            Ok(())
-        }
-    });
+    let mut worker = queue.waiting_worker(options, &gate, &seen);
     queue
         .until(
             &mut [&mut worker],

@@ -289,6 +289,19 @@ impl Queue {
         })
     }
 
+    /// Starts `work` with a handler that notes each entry in `seen`, waits at the gate and succeeds.
+    pub fn waiting_worker(&self, options: WorkOptions, gate: &Gate, seen: &Seen) -> Worker {
+        let (gate, seen) = (gate.clone(), seen.clone());
+        self.worker_with(options, move |entry| {
+            seen.add(&entry);
+            let gate = gate.clone();
+            async move {
+                gate.passed().await;
+                Ok(())
+            }
+        })
+    }
+
     /// Starts `work` in this process; what its handler does goes into the check's history.
     pub fn worker_with<F, Fut>(&self, options: WorkOptions, handler: F) -> Worker
     where
