@@ -35,12 +35,19 @@ pub struct Args {
 /// Runs `cargo xtask test`.
 pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     let brokers = setup::brokers(ctx)?;
-    let servers: Vec<_> = brokers.iter().map(|broker| Tool::Server(*broker)).collect();
+    // Asked for at once and before anything runs: nobody wants a question in the middle.
+    let mut tools: Vec<_> = brokers.iter().map(|broker| Tool::Server(*broker)).collect();
+    if !args.fast {
+        tools.extend(images::tools(&brokers));
+    }
     setup::components(&["rustfmt", "clippy"])?;
-    setup::install(ctx, &servers, args.yes)?;
+    setup::install(ctx, &tools, args.yes)?;
 
     let mut steps = Steps::new(ctx)?;
     sources(ctx, &mut steps)?;
+    if !args.fast {
+        containers(ctx, &mut steps, &brokers)?;
+    }
     crates(ctx, &mut steps, args.fast)?;
     candidates(ctx, &mut steps, args.fast)?;
     if args.fast {
@@ -173,6 +180,20 @@ fn undeserved(grade: &Grade) -> Vec<String> {
     found
 }
 
+/// The images that the tests ask for. They come before the tests: where an engine answers, it is held to be able to supply them.
+fn containers(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
+    if let Engine::Missing(why) = images::engine() {
+        println!("No container engine answers, so no broker is tried in a container: {why}");
+        return Ok(());
+    }
+    steps.step("images", || {
+        for broker in brokers {
+            images::ensure(ctx, *broker, false)?;
+        }
+        Ok(Vec::new())
+    })
+}
+
 /// Each way in which a broker can be had supplies one that a stage passes on.
 fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
     // A place without warm brokers: they would come before every other way.
@@ -182,10 +203,7 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         .iter()
         .filter_map(|exercise| Some((exercise, exercise.manifest.stages.first()?)))
         .collect();
-    let engine = images::engine();
-    if let Engine::Missing(why) = &engine {
-        println!("No container engine answers, so there is no way to a broker to try there: {why}");
-    }
+    let has_engine = matches!(images::engine(), Engine::Ready(_));
     for (exercise, stage) in concerned {
         let label = exercise.stage_label(stage.id);
         let name = exercise.name();
@@ -201,14 +219,7 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         steps.command(&format!("{name} on a broker that was given"), &mut given)?;
         drop(keeper);
 
-        if let Engine::Ready(_) = &engine {
-            let needed = &exercise.manifest.brokers;
-            steps.step(&format!("images for {name}"), || {
-                for broker in needed {
-                    images::ensure(ctx, *broker, false)?;
-                }
-                Ok(Vec::new())
-            })?;
+        if has_engine {
             let mut contained = grade_on(ctx, state.path(), &label)?;
             contained.env("WORKBOOK_BROKERS", "docker");
             steps.command(
