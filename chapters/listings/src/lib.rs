@@ -17,9 +17,22 @@ pub mod recorded;
 pub mod sending;
 pub mod sharing;
 pub mod slots;
+pub mod sockets;
 pub mod staying_bounded;
 pub mod stopping;
 pub mod timeouts;
+pub mod ws_broadcast;
+pub mod ws_first;
+pub mod ws_frames;
+pub mod ws_heartbeat;
+pub mod ws_nodes;
+pub mod ws_pongs;
+pub mod ws_refusing;
+pub mod ws_resuming;
+pub mod ws_rooms;
+pub mod ws_sessions;
+pub mod ws_slow;
+pub mod ws_stopping;
 
 /// The names of the listings, in the order of the book.
 pub const NAMES: &[&str] = &[
@@ -38,6 +51,18 @@ pub const NAMES: &[&str] = &[
     "cut",
     "histories",
     "recorded",
+    "ws_first",
+    "ws_frames",
+    "ws_sessions",
+    "ws_broadcast",
+    "ws_rooms",
+    "ws_refusing",
+    "ws_heartbeat",
+    "ws_slow",
+    "ws_pongs",
+    "ws_resuming",
+    "ws_nodes",
+    "ws_stopping",
 ];
 
 /// Runs one listing by its name; it prints to standard output.
@@ -61,6 +86,18 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "cut" => cut::run(redis, stream).await?,
         "histories" => histories::run(),
         "recorded" => recorded::run(redis, stream).await?,
+        "ws_first" => ws_first::run().await?,
+        "ws_frames" => ws_frames::run().await?,
+        "ws_sessions" => ws_sessions::run().await?,
+        "ws_broadcast" => ws_broadcast::run().await?,
+        "ws_rooms" => ws_rooms::run(),
+        "ws_refusing" => ws_refusing::run().await?,
+        "ws_heartbeat" => ws_heartbeat::run().await?,
+        "ws_slow" => ws_slow::run().await?,
+        "ws_pongs" => ws_pongs::run(),
+        "ws_resuming" => ws_resuming::run(),
+        "ws_nodes" => ws_nodes::run(redis, stream).await?,
+        "ws_stopping" => ws_stopping::run().await?,
         other => anyhow::bail!(
             "there is no listing {other}; there are {}",
             NAMES.join(", ")
