@@ -52,15 +52,20 @@ pub async fn run(redis: &str, stream: &str) -> anyhow::Result<()> {
 
     // ANCHOR: script
     let append = redis::Script::new(
-        "local last = redis.call('INCR', KEYS[1] .. ':last')
+        "local last = redis.call('INCR', KEYS[2])
          redis.call('XADD', KEYS[1], 'MAXLEN', '=', ARGV[1], last .. '-0',
              'seq', last, 'from', ARGV[2])
          return last",
     );
     let room = format!("{stream}:room:rust");
     for from in ["a", "b", "a"] {
-        let number: u64 =
-            append.key(&room).arg(2).arg(from).invoke_async(c).await?;
+        let number: u64 = append
+            .key(&room)
+            .key(format!("{room}:last"))
+            .arg(2)
+            .arg(from)
+            .invoke_async(c)
+            .await?;
         println!("{from} got number {number}");
     }
     println!("in the stream: {}", messages(c, &room).await?);
