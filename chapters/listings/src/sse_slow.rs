@@ -89,10 +89,10 @@ pub async fn run() -> anyhow::Result<()> {
     drop(feed);
     // Nothing is published. The body is dropped all the same.
     println!("gone, and noticed: {}", drops.recv().await.is_some());
-    println!(
-        "its queue is closed: {}",
-        queue.is_some_and(|queue| queue.is_closed())
-    );
+    if let Some(queue) = queue {
+        queue.closed().await;
+        println!("its queue is closed: {}", queue.is_closed());
+    }
     // ANCHOR_END: gone
 
     // ANCHOR: stalled
