@@ -36,6 +36,7 @@ pub mod timeouts;
 pub mod ws_broadcast;
 pub mod ws_first;
 pub mod ws_frames;
+pub mod ws_halves;
 pub mod ws_heartbeat;
 pub mod ws_nodes;
 pub mod ws_pongs;
@@ -70,6 +71,7 @@ pub const NAMES: &[&str] = &[
     "ws_rooms",
     "ws_refusing",
     "ws_heartbeat",
+    "ws_halves",
     "ws_slow",
     "ws_pongs",
     "ws_resuming",
@@ -115,6 +117,7 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "ws_rooms" => ws_rooms::run(),
         "ws_refusing" => ws_refusing::run().await?,
         "ws_heartbeat" => ws_heartbeat::run().await?,
+        "ws_halves" => ws_halves::run().await?,
         "ws_slow" => ws_slow::run().await?,
         "ws_pongs" => ws_pongs::run(),
         "ws_resuming" => ws_resuming::run(),

@@ -102,7 +102,7 @@ pub async fn run() -> anyhow::Result<()> {
     let mut accepted = 0;
     // Until the queue has been full for a while.
     let full = loop {
-        match timeout(Duration::from_millis(100), queue.send(frame.clone())).await {
+        match timeout(Duration::from_millis(200), queue.send(frame.clone())).await {
             Ok(Ok(())) => accepted += 1,
             Ok(Err(_)) => break false,
             Err(_) => break true,

@@ -87,6 +87,14 @@ pub async fn run(redis: &str, stream: &str) -> anyhow::Result<()> {
     println!("node-b could renew its lease: {}", renewed.is_some());
     // ANCHOR_END: lease
 
+    // ANCHOR: once
+    // Nodes a and c have both noticed that node b is dead.
+    for node in ["node-a", "node-c"] {
+        let removed: u64 = command(c, format!("HDEL {members} bob")).await?;
+        println!("{node} announces that bob left: {}", removed == 1);
+    }
+    // ANCHOR_END: once
+
     // ANCHOR: names
     // Two nodes that look first, and then take the name.
     let name = format!("{stream}:name:cleo");
