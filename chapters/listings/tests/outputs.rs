@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 fn run(filter: &str) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting Tokio")?;
     let keeper =
-        runtime.block_on(Keeper::start(Wanted { redis: true, amqp: false }))?;
+        runtime.block_on(Keeper::start(Wanted { redis: true, ..Wanted::default() }))?;
     let redis = keeper
         .endpoints()
         .redis
