@@ -124,6 +124,7 @@ impl<'a> Session<'a> {
             max: 0,
             unjudged: 0,
             candidate: candidate.label(),
+            arguments: candidate.arguments(),
             seed: self.seed,
             exercises: Vec::new(),
             timings: Timings::default(),

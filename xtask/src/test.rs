@@ -260,6 +260,7 @@ mod tests {
             max: 0,
             unjudged: 0,
             candidate: String::new(),
+            arguments: String::new(),
             seed: 0,
             exercises: vec![graded(verdicts)],
             timings: Default::default(),
