@@ -170,7 +170,7 @@ impl<'a> Session<'a> {
         let binaries = match build {
             Build::Done(binaries) => binaries,
             Build::Broken(error) => {
-                let message = format!("does not compile: {error}");
+                let message = error.summary();
                 put_all(
                     &mut grade,
                     selection,

@@ -83,11 +83,14 @@ impl Page<'_> {
             return text;
         }
         if let Some(error) = &exercise.compile_error {
-            text.push_str(&format!(
-                "{}\n{}\n",
-                self.rule("It does not compile"),
-                error.rendered
-            ));
+            text.push_str(&format!("{}\n", self.rule("It does not compile")));
+            if let Some(note) = &error.note {
+                text.push_str(&format!(
+                    "{}\n\n",
+                    self.wrapped(&format!("{}.", super::capitalized(note)), "")
+                ));
+            }
+            text.push_str(&format!("{}\n", error.rendered));
             if error.more > 0 {
                 text.push_str(&self.paint.dim(&format!("and {} more errors\n", error.more)));
             }
@@ -483,6 +486,22 @@ mod tests {
             text.ends_with("run again: cargo xtask grade 1.1 --solution\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_changed_signature_is_told_before_the_compilers_words() {
+        let mut broken = grade(&[&[Verdict::Broken], &[], &[]]);
+        broken.exercises[0].compile_error = Some(crate::build::CompileError {
+            file: None,
+            line: None,
+            message: "error: x".into(),
+            rendered: "error: x\n --> queue.rs".into(),
+            more: 0,
+            note: Some("your code compiles, but the checks do not".into()),
+        });
+        let text = shown(&broken);
+        let told = "\nYour code compiles, but the checks do not.\n\nerror: x\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]
