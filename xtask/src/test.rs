@@ -37,6 +37,8 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     let brokers = setup::brokers(ctx)?;
     // Asked for at once and before anything runs: nobody wants a question in the middle.
     let mut tools: Vec<_> = brokers.iter().map(|broker| Tool::Server(*broker)).collect();
+    // The lab's own tests drive a browser, whatever the exercises need.
+    tools.extend(setup::BROWSER);
     if !args.fast {
         tools.extend(images::tools(&brokers));
     }
@@ -56,7 +58,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
         );
         println!("All of it: cargo xtask test");
     } else {
-        ladder(ctx, &mut steps, &brokers)?;
+        ladder(ctx, &mut steps)?;
         steps.command(
             "book",
             run::cargo(ctx, "run", "book", false).args(["--", "--check"]),
@@ -194,20 +196,19 @@ fn containers(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()
     })
 }
 
-/// Each way in which a broker can be had supplies one that a stage passes on.
-fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
+/// Each way in which a broker can be had supplies one that a stage passes on. One exercise stands for all that need the same brokers.
+fn ladder(ctx: &Context, steps: &mut Steps) -> Result<()> {
     // A place without warm brokers: they would come before every other way.
     let state = tempfile::tempdir().context("creating a temporary folder")?;
-    let concerned: Vec<_> = ctx
-        .exercises()?
-        .iter()
+    let concerned: Vec<_> = one_for_each_set_of_brokers(ctx.exercises()?)
+        .into_iter()
         .filter_map(|exercise| Some((exercise, exercise.manifest.stages.first()?)))
         .collect();
     let has_engine = matches!(images::engine(), Engine::Ready(_));
     for (exercise, stage) in concerned {
         let label = exercise.stage_label(stage.id);
         let name = exercise.name();
-        let keeper = brokers::keep(ctx, brokers)?;
+        let keeper = brokers::keep(ctx, &exercise.manifest.brokers)?;
         let mut given = grade_on(ctx, state.path(), &label)?;
         let endpoints = keeper.endpoints();
         for (broker, url) in [
@@ -232,6 +233,20 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         steps.command(&format!("{name} on a broker as a process"), &mut native)?;
     }
     Ok(())
+}
+
+/// The first exercise of each set of brokers that some exercise needs, in whatever order its manifest names them.
+fn one_for_each_set_of_brokers(exercises: &[Exercise]) -> Vec<&Exercise> {
+    let mut seen = Vec::new();
+    let mut chosen = Vec::new();
+    for exercise in exercises {
+        let set = brokers::wanted(&exercise.manifest.brokers);
+        if !set.is_empty() && !seen.contains(&set) {
+            seen.push(set);
+            chosen.push(exercise);
+        }
+    }
+    chosen
 }
 
 /// Grades a stage of the reference with no broker named yet.
@@ -269,10 +284,35 @@ mod tests {
             max: 0,
             unjudged: 0,
             candidate: String::new(),
+            arguments: String::new(),
             seed: 0,
             exercises: vec![graded(verdicts)],
             timings: Default::default(),
         }
+    }
+
+    #[test]
+    fn each_way_to_a_broker_is_tried_once_for_each_set_of_brokers() {
+        use Broker::{Amqp, Redis};
+        let sets: [&[Broker]; 7] = [
+            &[],
+            &[Redis],
+            &[Amqp, Redis],
+            &[Redis],
+            &[Redis, Amqp],
+            &[Amqp],
+            &[Redis, Redis],
+        ];
+        let mut exercises = Vec::new();
+        for (number, set) in (1..).zip(sets) {
+            let mut exercise = crate::manifest::tests::sample();
+            exercise.number = number;
+            exercise.manifest.brokers = set.to_vec();
+            exercises.push(exercise);
+        }
+        let chosen = one_for_each_set_of_brokers(&exercises);
+        let numbers: Vec<_> = chosen.iter().map(|exercise| exercise.number).collect();
+        assert_eq!(numbers, [2, 3, 6]);
     }
 
     #[test]
