@@ -23,6 +23,10 @@ use crate::browser::{self, Leased};
 /// How long a driver may take to start on an idle machine. It starts no browser yet.
 const START: Duration = Duration::from_secs(15);
 
+/// How often a start is tried: its port may be somebody else's, too, on one of the two kinds of
+/// addresses on which it listens.
+const TRIES: usize = 3;
+
 /// What the driver and the browser see of the environment. A check can have the driver start any
 /// program, so they get no more than a check itself.
 const ENVIRONMENT: [&str; 6] = [
@@ -140,10 +144,17 @@ async fn start(
     match browser::driver() {
         None => missing("chromedriver", "it is not installed".into()),
         Some(program) if !browsers.is_empty() => {
-            match start_driver(&program, home, directory, driver).await {
-                Ok((url, log)) => return Ok(Leased { url, browsers, log }),
-                Err(why) => missing(&program.display().to_string(), why),
+            let mut why = String::new();
+            for _ in 0..TRIES {
+                match start_driver(&program, home, directory, driver).await {
+                    Ok((url, log)) => return Ok(Leased { url, browsers, log }),
+                    Err(error) => why = error,
+                }
+                if let Some(failed) = driver.take() {
+                    end(failed).await;
+                }
             }
+            missing(&program.display().to_string(), why);
         }
         Some(_) => {}
     }
@@ -163,7 +174,7 @@ async fn start_driver(
 ) -> Result<(String, PathBuf), String> {
     let cannot_write =
         |error: io::Error| format!("cannot write into {}: {error}", directory.display());
-    std::fs::create_dir(directory).map_err(cannot_write)?;
+    std::fs::create_dir_all(directory).map_err(cannot_write)?;
     let log = directory.join("driver.log");
     let errors = File::create(directory.join("errors.log")).map_err(cannot_write)?;
     let mut command = Command::new(program);
