@@ -130,20 +130,14 @@ async fn start(
     driver: &mut Option<Child>,
 ) -> Result<Leased, Unavailable> {
     let browsers = browser::programs();
-    let mut tried = Vec::new();
-    let mut missing = |way: &str, why: String| {
-        tried.push(Attempt {
-            way: way.into(),
-            why,
-            mend: mend::browser(),
-        });
-    };
-    if browsers.is_empty() {
-        missing("chromium", "it is not installed".into());
-    }
-    match browser::driver() {
-        None => missing("chromedriver", "it is not installed".into()),
-        Some(program) if !browsers.is_empty() => {
+    let (way, why) = match (browsers.is_empty(), browser::driver()) {
+        (true, None) => (
+            "chromium and chromedriver".into(),
+            "they are not installed".into(),
+        ),
+        (true, Some(_)) => ("chromium".into(), "it is not installed".into()),
+        (false, None) => ("chromedriver".into(), "it is not installed".into()),
+        (false, Some(program)) => {
             let mut why = String::new();
             for _ in 0..TRIES {
                 match start_driver(&program, home, directory, driver).await {
@@ -154,13 +148,13 @@ async fn start(
                     end(failed).await;
                 }
             }
-            missing(&program.display().to_string(), why);
+            (program.display().to_string(), why)
         }
-        Some(_) => {}
-    }
+    };
+    let mend = mend::browser();
     Err(Unavailable {
         broker: "browser".into(),
-        tried,
+        tried: vec![Attempt { way, why, mend }],
     })
 }
 

@@ -30,3 +30,10 @@ pub fn programs() -> Vec<PathBuf> {
 pub fn driver() -> Option<PathBuf> {
     which::which("chromedriver").ok()
 }
+
+/// Whether this system's packages bring a browser that can be driven. Ubuntu's is a snap: it sees
+/// neither our temporary directory nor a home of ours.
+pub fn is_packaged() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    !release.lines().any(|line| line == "ID=ubuntu")
+}
