@@ -82,7 +82,7 @@ pub async fn serve(
     let _over = over.clone().drop_guard();
     let server = Arc::new(Server {
         hub: Hub::start(Arc::clone(&options), over.clone()).await?,
-        sessions: Sessions::new(over),
+        sessions: Sessions::new(stop.clone(), over),
         options: Arc::clone(&options),
         stop: stop.clone(),
     });
