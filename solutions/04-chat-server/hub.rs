@@ -48,7 +48,7 @@ pub struct Client {
 pub struct Hub {
     options: Arc<Options>,
     /// The other nodes, if there is a Redis to meet them in.
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     // solution only
     rooms: Mutex<Rooms>,
     /// Told whenever somebody has joined or left.
@@ -62,20 +62,14 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
-    pub async fn start(
-        options: Arc<Options>,
-        over: CancellationToken,
-    ) -> Result<Arc<Self>, Error> {
+    pub async fn start(options: Arc<Options>, over: CancellationToken) -> Result<Arc<Self>, Error> {
         let cluster = match &options.redis {
-            Some(url) => Some(Cluster::connect(url, &options).await?),
+            Some(url) => Some(Arc::new(Cluster::connect(url, &options).await?)),
             None => None,
         };
         let hub = Arc::new(Hub {
             // solution only
-            rooms: Mutex::new(Rooms::new(match cluster {
-                Some(_) => 0,
-                None => options.history,
-            })),
+            rooms: Mutex::new(Rooms::new()),
             changed: tokio::sync::Notify::new(),
             // end solution only
             options,
@@ -122,10 +116,10 @@ impl Hub {
     /// `left` once, and its name is free.
     pub async fn disconnect(&self, name: &str) {
         // stub stage 2: take it out of everything, tell the others
-        self.leave_all(name);
+        let rooms = self.leave_all(name);
         if let Some(cluster) = &self.cluster {
             // Redis tells the others that it left; and if that is away, as soon as it is back.
-            cluster.release(self, name).await;
+            cluster.release(self, name, &rooms).await;
         }
         let mut rooms = self.rooms();
         rooms.outboxes.remove(name);
@@ -167,7 +161,12 @@ impl Hub {
                 let detail = format!("a client may be in {MOST_ROOMS} rooms; leave one first");
                 return Err(ErrorFrame::new(ErrorCode::TooManyRooms, detail));
             }
-            rooms.expect(client, room, since);
+            let history = match self.cluster {
+                // Redis keeps them.
+                Some(_) => 0,
+                None => self.options.history,
+            };
+            rooms.expect(client, room, since, history);
             if self.cluster.is_none() {
                 let last = rooms.last(room);
                 let replay = rooms.joined(room, name, last);
@@ -306,15 +305,21 @@ impl Hub {
     }
 
     /// Takes a client out of all its rooms here. Without a cluster the others are told at once.
-    pub fn leave_all(&self, name: &str) {
+    fn leave_all(&self, name: &str) -> Vec<String> {
         let mut rooms = self.rooms();
         let left: Vec<String> = rooms.rooms_of(name).cloned().collect();
-        for room in left {
-            rooms.forget(name, &room);
+        for room in &left {
+            rooms.forget(name, room);
             if self.cluster.is_none() {
-                rooms.left(&room, name);
+                rooms.left(room, name);
             }
         }
+        left
+    }
+
+    /// Whether a client of this node is a member of the room.
+    pub fn is_member(&self, name: &str, room: &str) -> bool {
+        self.rooms().is_member(name, room)
     }
 
     /// Does what the log of the cluster says next.
@@ -388,8 +393,7 @@ impl Hub {
     /// Sends a client what comes next in its replay, as soon as there is room for it. `false` if the
     /// replay is over, because the client left or another one began.
     pub async fn hand_over(&self, replay: &mut Replay, message: Kept) -> bool {
-        if !replay.client.outbox.has_room().await
-            || !self.rooms().hand_over(replay, message.frame)
+        if !replay.client.outbox.has_room().await || !self.rooms().hand_over(replay, message.frame)
         {
             return false;
         }

@@ -114,7 +114,8 @@ pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrad
 /// of another kind; `unknown_type` if there is no such type ([`CLIENT_FRAMES`]).
 pub fn parse(text: &str) -> Result<ClientFrame, ErrorFrame> {
     // stub stage 1: first any JSON, then its type, then the frame
-    let bad_json = |error: serde_json::Error| ErrorFrame::new(ErrorCode::BadJson, error.to_string());
+    let bad_json =
+        |error: serde_json::Error| ErrorFrame::new(ErrorCode::BadJson, error.to_string());
     let value: Value = serde_json::from_str(text).map_err(bad_json)?;
     let Some(kind) = value.get("type").and_then(Value::as_str) else {
         let detail = "send an object with a \"type\" that is a string";
@@ -296,7 +297,10 @@ async fn obey(server: &Server, client: &Client, frame: ClientFrame) -> Result<()
                 return Err(bad_room());
             }
             if text.trim().is_empty() {
-                return Err(ErrorFrame::new(ErrorCode::BadText, "there is nothing in it"));
+                return Err(ErrorFrame::new(
+                    ErrorCode::BadText,
+                    "there is nothing in it",
+                ));
             }
             hub.say(client, &room, text).await?;
             count(&server.sessions.messages);

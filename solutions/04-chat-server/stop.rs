@@ -73,7 +73,10 @@ pub async fn finish(server: &Server) -> Summary {
         sessions.running.wait().await;
         server.hub.leave_the_cluster().await;
     };
-    if timeout(server.options.stop_deadline, all_gone).await.is_err() {
+    if timeout(server.options.stop_deadline, all_gone)
+        .await
+        .is_err()
+    {
         sessions.over.cancel();
         sessions.running.wait().await;
     }

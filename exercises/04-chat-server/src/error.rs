@@ -47,6 +47,12 @@ impl Error {
     pub fn is_connection(&self) -> bool {
         self.exit_code() == 69
     }
+
+    /// Whether Redis refused because this node was taken for dead: it was paused or away for so long
+    /// that the others went on without it.
+    pub fn is_dead_node(&self) -> bool {
+        matches!(self, Error::Redis(error) if error.code() == Some("DEADNODE"))
+    }
 }
 
 fn where_to_listen(error: &std::io::Error) -> &'static str {

@@ -96,7 +96,7 @@ pub use error::Error;
 pub use frames::encodings;
 pub use guard::token;
 pub use options::Options;
-pub use server::{Summary, serve};
+pub use server::{Summary, reach, serve};
 
 /// The stop signal that [`serve()`] takes.
 pub use tokio_util::sync::CancellationToken;

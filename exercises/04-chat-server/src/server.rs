@@ -105,6 +105,14 @@ pub async fn serve(
     Ok(summary)
 }
 
+/// Finds out whether Redis can be reached, so that a service can say so before it says anything else.
+///
+/// # Errors
+/// [`Error::Connect`] if it cannot, or does not let us in.
+pub async fn reach(redis: &str) -> Result<(), Error> {
+    crate::store::connect(redis).await.map(drop)
+}
+
 fn routes(server: Arc<Server>) -> Router {
     Router::new()
         .route(

@@ -25,8 +25,6 @@ pub struct Rooms {
     rooms: HashMap<String, Room>,
     /// Rooms that were left by everybody, the first one longest ago.
     emptied: VecDeque<String>,
-    /// Messages kept for each room. 0 where Redis keeps them.
-    history: usize,
     /// The number of the last replay.
     replays: u64,
 }
@@ -58,13 +56,12 @@ enum Standing {
 }
 
 impl Rooms {
-    pub fn new(history: usize) -> Self {
+    pub fn new() -> Self {
         Rooms {
             present: HashMap::new(),
             outboxes: HashMap::new(),
             rooms: HashMap::new(),
             emptied: VecDeque::new(),
-            history,
             replays: 0,
         }
     }
@@ -102,13 +99,16 @@ impl Rooms {
 
     /// Every room with members here.
     pub fn occupied(&self) -> Vec<String> {
-        let occupied = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
+        let occupied = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| !room.members.is_empty());
         occupied.map(|(name, _)| name.clone()).collect()
     }
 
-    /// A client is about to join: [`joined`](Self::joined) lets it in.
-    pub fn expect(&mut self, client: &Client, room: &str, since: Option<u64>) {
-        let history = self.history;
+    /// A client is about to join: [`joined`](Self::joined) lets it in. A room that there was not keeps
+    /// so many messages.
+    pub fn expect(&mut self, client: &Client, room: &str, since: Option<u64>, history: usize) {
         let entry = self.rooms.entry(room.to_owned());
         let entered = entry.or_insert_with(|| Room {
             members: HashMap::new(),
@@ -153,7 +153,10 @@ impl Rooms {
         self.emptied.push_back(room.to_owned());
         if self.emptied.len() > EMPTY_ROOMS
             && let Some(oldest) = self.emptied.pop_front()
-            && self.rooms.get(&oldest).is_some_and(|room| room.members.is_empty())
+            && self
+                .rooms
+                .get(&oldest)
+                .is_some_and(|room| room.members.is_empty())
         {
             self.rooms.remove(&oldest);
         }
@@ -166,7 +169,8 @@ impl Rooms {
         entered.last = seq;
         let frame = ServerFrame::Joined { room, name, seq }.encode();
         entered.tell_others(&frame, name);
-        let Some(Standing::Joining { since }) = entered.members.get(name).map(|m| m.standing) else {
+        let Some(Standing::Joining { since }) = entered.members.get(name).map(|m| m.standing)
+        else {
             return None;
         };
         self.begin(room, name, since)

@@ -112,6 +112,10 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode> {
         source,
     };
     let listener = TcpListener::bind(&args.listen).await.map_err(unheard)?;
+    if let Some(url) = &options.redis {
+        // Who reads our first line may rely on it.
+        chat_server::reach(url).await?;
+    }
     let listening = listener.local_addr().map_err(unheard)?;
     ending::print(&json!({ "listening": listening }));
     let summary = serve(listener, options, stop).await?;
