@@ -1,6 +1,7 @@
 //! Somebody who chats: a client of `/ws` that speaks the frames.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use lab::clients::ws::{Handshake, Seen, Socket};
 use lab::{Failure, Lab, Outcome};
@@ -13,6 +14,15 @@ pub struct Person {
     pub name: String,
     pub socket: Socket,
     lab: Lab,
+    tally: Mutex<Tally>,
+}
+
+/// How much of what was seen has been counted.
+#[derive(Default)]
+struct Tally {
+    seen: usize,
+    messages: usize,
+    ended: Option<Seen>,
 }
 
 impl Person {
@@ -31,6 +41,7 @@ impl Person {
             name: name.to_owned(),
             socket,
             lab: lab.clone(),
+            tally: Mutex::default(),
         }
     }
 
@@ -186,29 +197,40 @@ impl Person {
     /// Waits until at least so many messages have come.
     pub async fn has_heard(&self, count: usize) -> Outcome {
         let what = format!("{} to have heard {count} messages", self.name);
-        let is_message =
-            |seen: &Seen| matches!(seen, Seen::Text(text) if text.contains(r#""message""#));
         self.lab
             .eventually(&what, || async {
-                if self.socket.count(is_message) >= count && self.messages().len() >= count {
+                let (heard, ended) = self.tally();
+                if heard >= count {
                     return Ok(Some(()));
                 }
-                let log = self.socket.log();
-                match log.last().map(|record| &record.seen) {
-                    Some(
-                        seen @ (Seen::Close(..) | Seen::End | Seen::Lost(_) | Seen::Violation(_)),
-                    ) => Err(Failure::observed(format!(
-                        "waited for {what}; it heard {}, and saw {seen}",
-                        self.messages().len()
+                match ended {
+                    Some(seen) => Err(Failure::observed(format!(
+                        "waited for {what}; it heard {heard}, and saw {seen}"
                     ))),
-                    _ => Ok(None),
+                    None => Ok(None),
                 }
             })
             .await
-            .map_err(|failure| {
-                let heard = self.messages().len();
-                failure.also(format!("{} had heard {heard}", self.name))
-            })
+            .map_err(|failure| failure.also(format!("{} had heard {}", self.name, self.tally().0)))
+    }
+
+    /// How many messages came so far, and with what the connection ended, if it has.
+    fn tally(&self) -> (usize, Option<Seen>) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in self.socket.log_after(tally.seen) {
+            tally.seen += 1;
+            match record.seen {
+                Seen::Text(text) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap_or_default();
+                    tally.messages += usize::from(is(&frame, "message"));
+                }
+                Seen::Close(..) | Seen::End | Seen::Lost(_) | Seen::Violation(_) => {
+                    tally.ended.get_or_insert(record.seen);
+                }
+                _ => {}
+            }
+        }
+        (tally.messages, tally.ended.clone())
     }
 }
 

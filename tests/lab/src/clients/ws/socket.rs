@@ -221,6 +221,12 @@ impl Socket {
         self.shared.log().all.clone()
     }
 
+    /// What was seen after the first `known` things.
+    pub fn log_after(&self, known: usize) -> Vec<Record> {
+        let log = self.shared.log();
+        log.all.get(known..).unwrap_or_default().to_vec()
+    }
+
     /// How much was seen for which `wanted` holds.
     pub fn count(&self, wanted: impl Fn(&Seen) -> bool) -> usize {
         let log = self.shared.log();
