@@ -247,7 +247,9 @@ async fn what_is_not_a_frame_gets_an_error_and_the_session_lives(lab: Lab) -> Ou
     ];
     for text in bad {
         ada.socket.send_text(text).await?;
-        ada.errs("bad_json", &format!("the text {text:?}")).await?;
+        ada.errs("bad_json", &format!("the text {text:?}"))
+            .await
+            .map_err(|failure| failure.code_if(ended(&ada).then_some("CS04")))?;
     }
     for kind in ["dance", "", "joined", "message", "JOIN"] {
         let text = format!("{{\"room\":\"tea\",\"type\":\"{kind}\"}}");
@@ -266,6 +268,12 @@ async fn what_is_not_a_frame_gets_an_error_and_the_session_lives(lab: Lab) -> Ou
         bad.len() + 6
     );
     Ok(())
+}
+
+/// Whether the server ended the session.
+fn ended(person: &Person) -> bool {
+    let over = |seen: &Seen| seen.is_final() || matches!(seen, Seen::Close(..));
+    person.socket.count(over) > 0
 }
 
 async fn a_client_in_the_middle_of_a_frame_holds_up_no_other(lab: Lab) -> Outcome {
