@@ -1,9 +1,6 @@
 //! Who is here, who is in which room, and how what is said gets to everybody else.
 
-use std::sync::Arc;
-// solution only
-use std::sync::{Mutex, MutexGuard, PoisonError};
-// end solution only
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,15 +9,13 @@ use crate::error::Error;
 use crate::frames::{ErrorCode, ErrorFrame, Message, now};
 // solution only
 use crate::guard::MOST_ROOMS;
-use crate::history::{Kept, Replay, replay};
 // end solution only
+use crate::history::{Kept, Replay, replay};
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::refusal::Refusal;
-// solution only
 use crate::socket::Goodbye;
 use crate::store::Event;
-// end solution only
 
 // solution only
 #[path = "hub/rooms.rs"]
@@ -68,12 +63,13 @@ impl Hub {
             None => None,
         };
         let hub = Arc::new(Hub {
+            options,
+            cluster,
+            // Nobody is here, in no room.
             // solution only
             rooms: Mutex::new(Rooms::new()),
             changed: tokio::sync::Notify::new(),
             // end solution only
-            options,
-            cluster,
         });
         if let Some(cluster) = &hub.cluster {
             cluster.start(&hub, over);
@@ -297,6 +293,115 @@ impl Hub {
         // end stub
     }
 
+    /// The last message that this replay has to reach: the last one of the room. Once the client has
+    /// seen that, it is made a member that gets each message when it is said, in the same step; then
+    /// there is no more, and there is none either if the replay is over.
+    pub fn behind(&self, replay: &Replay) -> Option<u64> {
+        // stub stage 7: under the lock: compare `replay.seen` with the last number
+        self.rooms().behind(replay)
+        // end stub
+    }
+
+    /// The next messages for a replay: some of those after `replay.seen`, in order. `None` if the
+    /// connection has ended.
+    ///
+    /// **Stage 8:** in a cluster they come from Redis, and none of them has a number above `last`.
+    pub async fn kept(&self, replay: &Replay, last: u64) -> Option<Vec<Kept>> {
+        // stub stage 7: History::after of that room
+        let Some(cluster) = &self.cluster else {
+            return Some(self.rooms().kept(&replay.room, replay.seen, PAGE));
+        };
+        let kept = cluster.kept(&replay.room, replay.seen, last, PAGE);
+        tokio::select! {
+            kept = kept => Some(kept),
+            () = replay.client.outbox.closed() => None,
+        }
+        // end stub
+    }
+
+    /// Sends a client what comes next in its replay, as soon as there is
+    /// [room](Outbox::has_room) for it, and takes note that it has seen it. `false`, without sending
+    /// anything, if the replay is over: the client left, its connection ended, or another one began.
+    pub async fn hand_over(&self, replay: &mut Replay, message: Kept) -> bool {
+        // stub stage 7: wait for room; then under the lock see whether it is still wanted, and push
+        if !replay.client.outbox.has_room().await || !self.rooms().hand_over(replay, message.frame)
+        {
+            return false;
+        }
+        replay.seen = message.seq;
+        true
+        // end stub
+    }
+
+    /// Does what the log of the cluster says next: tells the members of the room that are on this node.
+    ///
+    /// A client of this node that asked to join gets its answer here, and is a member from here on: so
+    /// it gets every message that the log has after its `joined`, and none that it has before. The same
+    /// for one that asked to leave. A member of this node that the log says has left, although it did
+    /// not ask for that, stays one: this node was taken for dead, and [comes
+    /// back](crate::cluster::Cluster).
+    pub fn apply(self: &Arc<Self>, event: &Event) {
+        // stub stage 8: what `join`, `leave` and `say` do at once when there is no cluster
+        let replay = {
+            let mut rooms = self.rooms();
+            match event {
+                Event::Joined { room, name, seq } => rooms.joined(room, name, *seq),
+                Event::Left { room, name } => {
+                    rooms.left(room, name);
+                    None
+                }
+                Event::Said(message) => {
+                    rooms.said(message);
+                    None
+                }
+            }
+        };
+        self.spawn(replay);
+        if !matches!(event, Event::Said(_)) {
+            self.changed.notify_waiters();
+        }
+        // end stub
+    }
+
+    /// The rooms with members on this node.
+    pub fn occupied(&self) -> Vec<String> {
+        // stub stage 8: their names
+        self.rooms().occupied()
+        // end stub
+    }
+
+    /// The last number in the room is `seq`, and this node was not told of all messages up to there:
+    /// its members in the room get them from the history.
+    pub fn catch_up(self: &Arc<Self>, room: &str, seq: u64) {
+        // stub stage 8: a replay for each member, from the last number it was sent
+        let replays = self.rooms().catch_up(room, seq);
+        for replay in replays {
+            self.spawn(Some(replay));
+        }
+        // end stub
+    }
+
+    /// Every name that is taken by a client of this node, and the rooms it is in.
+    pub fn present(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        // stub stage 8: a copy, so that nothing is locked while Redis is asked
+        let rooms = self.rooms();
+        let present = rooms.present.iter();
+        present
+            .map(|(name, rooms)| (Arc::clone(name), rooms.iter().cloned().collect()))
+            .collect()
+        // end stub
+    }
+
+    /// Ends the session of a client whose name belongs to somebody else by now, with
+    /// [`Goodbye::NAME_TAKEN`].
+    pub fn expel(&self, name: &str) {
+        // stub stage 8: close its outbox
+        if let Some(outbox) = self.rooms().outboxes.get(name) {
+            outbox.close(Some(Goodbye::NAME_TAKEN));
+        }
+        // end stub
+    }
+
     // solution only
     /// The client that claimed its name is a session now.
     pub fn enter(&self, client: &Client) {
@@ -320,85 +425,6 @@ impl Hub {
     /// Whether a client of this node is a member of the room.
     pub fn is_member(&self, name: &str, room: &str) -> bool {
         self.rooms().is_member(name, room)
-    }
-
-    /// Does what the log of the cluster says next.
-    pub fn apply(self: &Arc<Self>, event: &Event) {
-        let replay = {
-            let mut rooms = self.rooms();
-            match event {
-                Event::Joined { room, name, seq } => rooms.joined(room, name, *seq),
-                Event::Left { room, name } => {
-                    rooms.left(room, name);
-                    None
-                }
-                Event::Said(message) => {
-                    rooms.said(message);
-                    None
-                }
-            }
-        };
-        self.spawn(replay);
-        if !matches!(event, Event::Said(_)) {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// The rooms with members on this node.
-    pub fn occupied(&self) -> Vec<String> {
-        self.rooms().occupied()
-    }
-
-    /// What this node was not told of a room, its members get from the history.
-    pub fn catch_up(self: &Arc<Self>, room: &str, seq: u64) {
-        let replays = self.rooms().catch_up(room, seq);
-        for replay in replays {
-            self.spawn(Some(replay));
-        }
-    }
-
-    /// Every name on this node, and the rooms it is in.
-    pub fn present(&self) -> Vec<(Arc<str>, Vec<String>)> {
-        let rooms = self.rooms();
-        let present = rooms.present.iter();
-        present
-            .map(|(name, rooms)| (Arc::clone(name), rooms.iter().cloned().collect()))
-            .collect()
-    }
-
-    /// Ends the session of a client whose name belongs to somebody else by now.
-    pub fn expel(&self, name: &str) {
-        if let Some(outbox) = self.rooms().outboxes.get(name) {
-            outbox.close(Some(Goodbye::NAME_TAKEN));
-        }
-    }
-
-    /// See [`Rooms::behind`].
-    pub fn behind(&self, replay: &Replay) -> Option<u64> {
-        self.rooms().behind(replay)
-    }
-
-    /// The next messages for a replay, up to number `last`. `None` if the client is gone.
-    pub async fn kept(&self, replay: &Replay, last: u64) -> Option<Vec<Kept>> {
-        let Some(cluster) = &self.cluster else {
-            return Some(self.rooms().kept(&replay.room, replay.seen, PAGE));
-        };
-        let kept = cluster.kept(&replay.room, replay.seen, last, PAGE);
-        tokio::select! {
-            kept = kept => Some(kept),
-            () = replay.client.outbox.closed() => None,
-        }
-    }
-
-    /// Sends a client what comes next in its replay, as soon as there is room for it. `false` if the
-    /// replay is over, because the client left or another one began.
-    pub async fn hand_over(&self, replay: &mut Replay, message: Kept) -> bool {
-        if !replay.client.outbox.has_room().await || !self.rooms().hand_over(replay, message.frame)
-        {
-            return false;
-        }
-        replay.seen = message.seq;
-        true
     }
 
     fn spawn(self: &Arc<Self>, begun: Option<Replay>) {

@@ -10,16 +10,11 @@ use futures::stream::SplitStream;
 use serde_json::Value;
 
 use crate::frames::{CLIENT_FRAMES, ClientFrame, ErrorCode, ErrorFrame, ServerFrame};
-// solution only
 use crate::guard::{LONGEST_ROOM, RateLimit, admit, is_name};
 use crate::heartbeat::Pulse;
-use crate::hub::Hub;
-// end solution only
-use crate::hub::Client;
-// solution only
+use crate::hub::{Client, Hub};
 use crate::outbox::{GRACE, outbox, write};
 use crate::refusal::Refusal;
-// end solution only
 use crate::server::{Knock, Server};
 use crate::socket::{Goodbye, with_small_buffers};
 
