@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_tungstenite::WebSocketStream;
@@ -40,7 +40,10 @@ pub async fn join(address: SocketAddr, name: &str) -> anyhow::Result<Socket> {
 }
 
 /// Sends a text.
-pub async fn say(socket: &mut Socket, text: &str) -> anyhow::Result<()> {
+pub async fn say<S>(socket: &mut S, text: &str) -> anyhow::Result<()>
+where
+    S: Sink<Message, Error = tokio_tungstenite::tungstenite::Error> + Unpin,
+{
     Ok(socket.send(Message::text(text)).await?)
 }
 
@@ -76,7 +79,13 @@ impl Countdown {
 }
 
 /// Reads for ever, and counts each message that is longer than any announcement of a join.
-pub fn read(mut socket: Socket, heard: impl Fn() + Send + 'static) {
+pub fn read<S>(mut socket: S, heard: impl Fn() + Send + 'static)
+where
+    S: Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>>
+        + Send
+        + Unpin
+        + 'static,
+{
     tokio::spawn(async move {
         while let Some(Ok(message)) = socket.next().await {
             if message.is_text() && message.len() > ANNOUNCEMENT {

@@ -22,6 +22,7 @@ fn main() -> anyhow::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most)?;
 
     let runtime = Runtime::new()?;
+    let _inside = runtime.enter();
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
