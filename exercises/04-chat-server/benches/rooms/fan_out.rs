@@ -32,7 +32,7 @@ pub fn measure(criterion: &mut Criterion, runtime: &Runtime) -> anyhow::Result<(
                     let start = Instant::now();
                     for _ in 0..times {
                         countdown.set(copies);
-                        client::say(&mut speaker, &message)
+                        client::say(&mut *speaker, &message)
                             .await
                             .expect("a connection");
                         countdown.done().await;
