@@ -100,6 +100,9 @@ async fn who_joins_is_announced_and_acknowledged(lab: Lab) -> Outcome {
         short(&joined)
     );
     ada.say("tea", "nobody hears this").await?;
+    // The answer to this says that what came before it was obeyed.
+    ada.socket.send_text("not json").await?;
+    ada.errs("bad_json", "a text that is not JSON").await?;
     let bob = Person::enter(&lab, house.addr, "bob").await?;
     bob.join("tea").await?;
     let told = ada.next("ada to be told that bob joined").await?;

@@ -101,7 +101,8 @@ async fn any_mix_of_joins_leaves_and_messages_keeps_rooms_apart(lab: Lab) -> Out
                 for other in inside.iter().filter(|other| **other != who) {
                     expected[*other].push((room.to_owned(), text.clone()));
                 }
-                // The next step comes when this one is through.
+                // The next step comes when this one is through: also if nobody is there to hear it.
+                people[who].who(room).await?;
                 for other in inside.iter().filter(|other| **other != who) {
                     people[*other].has_heard(expected[*other].len()).await?;
                 }

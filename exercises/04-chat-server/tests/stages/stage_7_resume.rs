@@ -447,8 +447,14 @@ async fn joining_again_replays_to_that_client_alone(lab: Lab) -> Outcome {
     }
     let cem = Person::in_room(&lab, house.addr, "cem", "tea").await?;
     bob.join_since("tea", 0).await?;
-    bob.say("tea", "the end").await?;
-    cem.hears("tea", "bob", "the end").await?;
+    bob.say("tea", "the very end").await?;
+    cem.until("cem to hear bob", |f| f["text"] == "the very end")
+        .await?;
+    let told = cem.frames().into_iter().find(&is_ack);
+    ensure!(
+        told.is_none(),
+        "bob joined a room in which he was already, and another member was told so"
+    );
     Ok(())
 }
 
