@@ -6,6 +6,7 @@ use futures::future::{join_all, try_join_all};
 use lab::clients::ws::{Answer, Frame};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::house::{House, enter_when_free, is_utc_time, knock, refused, roomy};
 use crate::person::{Person, is, short};
@@ -17,6 +18,7 @@ pub fn checks() -> Vec<Check> {
         one_senders_messages_arrive_complete_and_in_order,
         a_name_belongs_to_one_connection,
         a_race_for_a_name_has_one_winner,
+        a_client_that_vanishes_in_the_handshake_leaves_its_name_free,
         a_member_leaves_once_however_its_connection_ends,
         joining_twice_is_acknowledged_and_not_announced,
     ]
@@ -231,6 +233,34 @@ async fn a_race_for_a_name_has_one_winner(lab: Lab) -> Outcome {
             "fifty connections asked for the name `{name}` at once, and {} got it",
             winners.len()
         );
+    }
+    Ok(())
+}
+
+async fn a_client_that_vanishes_in_the_handshake_leaves_its_name_free(lab: Lab) -> Outcome {
+    lab.promise("A client that asks for a name and is gone before it has the answer holds the name no longer than its connection.");
+    let house = House::open(roomy()).await?;
+    for n in 0..30 {
+        let name = format!("shy{n}");
+        let mut stream = knock(house.addr, &name).open().await?;
+        let request = format!(
+            "GET /ws?name={name} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            house.addr
+        );
+        stream.write_all(request.as_bytes()).await?;
+        if n % 3 == 0 {
+            // Dropped otherwise, which is an end in order.
+            stream.set_zero_linger()?;
+        }
+        if n % 2 == 0 {
+            // It may have been let in by then.
+            tokio::time::sleep(std::time::Duration::from_micros(200 * n)).await;
+        }
+        drop(stream);
+    }
+    for n in 0..30 {
+        let person = enter_when_free(&lab, house.addr, &format!("shy{n}")).await?;
+        person.join("tea").await?;
     }
     Ok(())
 }
