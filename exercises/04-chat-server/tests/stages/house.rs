@@ -81,6 +81,17 @@ impl Node {
         Node::started(lab.service(command_line(arguments)).start()?).await
     }
 
+    /// The same on this address.
+    pub async fn start_at(
+        lab: &Lab,
+        addr: SocketAddr,
+        arguments: &[&str],
+    ) -> Result<Node, Failure> {
+        let addr = addr.to_string();
+        let arguments = [&["--listen", addr.as_str()], arguments].concat();
+        Node::started(lab.service(arguments).start()?).await
+    }
+
     /// The same, with every log line there is.
     pub async fn start_talkative(lab: &Lab, arguments: &[&str]) -> Result<Node, Failure> {
         let service = lab

@@ -6,6 +6,7 @@
 //! only what that process reports at its very end.
 
 mod house;
+mod pages;
 mod person;
 mod stage_1_echo;
 mod stage_2_broadcast;
@@ -19,14 +20,27 @@ mod stage_9_stop;
 
 fn main() -> std::process::ExitCode {
     lab::Suite::new("chat-server", env!("CARGO_BIN_EXE_chat-server"))
+        .browser()
         .stage("stage_1_echo", stage_1_echo::checks())
         .stage("stage_2_broadcast", stage_2_broadcast::checks())
         .stage("stage_3_rooms", stage_3_rooms::checks())
         .stage("stage_4_refuse", stage_4_refuse::checks())
         .stage("stage_5_heartbeat", stage_5_heartbeat::checks())
         .stage("stage_6_slow_consumers", stage_6_slow_consumers::checks())
-        .stage("stage_7_resume", stage_7_resume::checks())
-        .stage("stage_8_nodes", stage_8_nodes::checks())
+        .stage(
+            "stage_7_resume",
+            both(stage_7_resume::checks(), pages::of_stage_7()),
+        )
+        .stage(
+            "stage_8_nodes",
+            both(stage_8_nodes::checks(), pages::of_stage_8()),
+        )
         .stage("stage_9_stop", stage_9_stop::checks())
         .main()
+}
+
+/// A stage whose checks stand in two files.
+fn both(mut one: Vec<lab::Check>, two: Vec<lab::Check>) -> Vec<lab::Check> {
+    one.extend(two);
+    one
 }

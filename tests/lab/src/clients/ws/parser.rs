@@ -83,7 +83,7 @@ impl Parser {
     }
 
     /// The next thing that the bytes so far say; `None` if it needs more of them.
-    pub fn next(&mut self) -> Option<Seen> {
+    pub fn parse_next(&mut self) -> Option<Seen> {
         loop {
             if self.broken {
                 return None;
@@ -257,7 +257,7 @@ mod tests {
     fn all(bytes: &[u8]) -> Vec<Seen> {
         let mut parser = Parser::default();
         parser.push(bytes);
-        let mut seen: Vec<Seen> = std::iter::from_fn(|| parser.next()).collect();
+        let mut seen: Vec<Seen> = std::iter::from_fn(|| parser.parse_next()).collect();
         if !seen.last().is_some_and(Seen::is_final) {
             seen.push(parser.end());
         }
@@ -299,7 +299,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in bytes.chunks(size) {
                 parser.push(piece);
-                seen.extend(std::iter::from_fn(|| parser.next()));
+                seen.extend(std::iter::from_fn(|| parser.parse_next()));
             }
             assert_eq!(seen, expected[..7], "in pieces of {size}");
         }
@@ -351,8 +351,8 @@ mod tests {
     fn nothing_follows_a_breach() {
         let mut parser = Parser::default();
         parser.push(&[0x83, 0, 0x81, 0]);
-        assert!(matches!(parser.next(), Some(Seen::Violation(_))));
+        assert!(matches!(parser.parse_next(), Some(Seen::Violation(_))));
         parser.push(&[0x81, 0]);
-        assert_eq!(parser.next(), None);
+        assert_eq!(parser.parse_next(), None);
     }
 }

@@ -380,7 +380,7 @@ async fn read_on(mut stream: OwnedReadHalf, rest: Vec<u8>, shared: Arc<Shared>) 
     let mut reading = shared.reading.subscribe();
     let mut piece = vec![0; PIECE];
     loop {
-        while let Some(seen) = parser.next() {
+        while let Some(seen) = parser.parse_next() {
             let done = seen.is_final();
             let answer = match &seen {
                 Seen::Ping(payload) if shared.answers_pings.load(Ordering::Relaxed) => {
