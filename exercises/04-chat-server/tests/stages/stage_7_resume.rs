@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::house::{House, roomy};
+use crate::house::{House, knock, roomy};
 use crate::person::{Person, is, seq, short};
 
 pub fn checks() -> Vec<Check> {
@@ -22,6 +22,7 @@ pub fn checks() -> Vec<Check> {
         all_members_see_one_order_numbered_without_gaps,
         who_comes_back_misses_nothing_and_sees_nothing_twice,
         a_replay_comes_before_what_is_said_meanwhile,
+        what_is_said_during_a_replay_follows_it_once,
         a_replay_repeats_what_was_said_to_the_letter,
         without_since_there_is_nothing_old,
         what_is_no_longer_kept_is_said_to_be_missing,
@@ -260,6 +261,49 @@ async fn a_replay_comes_before_what_is_said_meanwhile(lab: Lab) -> Outcome {
         in_sequence(&lab, &person.name, since, &person.messages())?;
     }
     Ok(())
+}
+
+async fn what_is_said_during_a_replay_follows_it_once(lab: Lab) -> Outcome {
+    lab.promise("What is said while a replay is under way, because its reader is slow, follows the replay: each message once, none left out.");
+    let house = House::open(Options {
+        queue: 128,
+        ..roomy()
+    })
+    .await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    let cem = Person::in_room(&lab, house.addr, "cem", "tea").await?;
+    // More than the buffers of a connection hold.
+    const OLD: usize = 300;
+    for n in 0..OLD {
+        ada.say("tea", &format!("{n} {}", "x".repeat(20_000)))
+            .await?;
+        if n % 50 == 49 {
+            cem.has_heard(n + 1).await?;
+        }
+    }
+    let handshake = knock(house.addr, "bob").receive_buffer(4_096);
+    let bob = Person::through(&lab, &handshake, "bob").await?;
+    bob.socket.stop_reading();
+    lab.history().fault("bob", "reads nothing for a while");
+    bob.ask(json!({"type": "join", "room": "tea", "since": 0}))
+        .await?;
+    ada.until("ada to be told that bob joined", |f| {
+        is(f, "joined") && f["name"] == "bob"
+    })
+    .await?;
+    lab.within(Duration::from_millis(200)).await;
+    const NEW: usize = 30;
+    for n in 0..NEW {
+        ada.say("tea", &format!("new {n}")).await?;
+    }
+    cem.has_heard(OLD + NEW).await?;
+    bob.socket.read_on();
+    let all = bob.has_heard(OLD + NEW).await;
+    // What comes twice may come after that.
+    lab.within(Duration::from_millis(300)).await;
+    let last = in_sequence(&lab, "bob", 0, &bob.messages())?;
+    // In sequence as far as it goes: then what was said meanwhile is missing.
+    all.map_err(|failure| failure.code_if((last == OLD as u64).then_some("CS10")))
 }
 
 async fn a_replay_repeats_what_was_said_to_the_letter(lab: Lab) -> Outcome {
