@@ -183,10 +183,7 @@ impl Cluster {
         // stub stage 8: register; claim and join for all; compare with `seats`
         let _alone = self.changes.write().await;
         self.store.register().await?;
-        let mut ours = HashSet::new();
         for (name, rooms) in hub.present() {
-            ours.insert((String::new(), name.to_string()));
-            ours.extend(rooms.iter().map(|room| (room.clone(), name.to_string())));
             if !self.store.claim(&name).await? {
                 hub.expel(&name);
                 continue;
@@ -194,6 +191,12 @@ impl Cluster {
             for room in rooms.iter().filter(|room| hub.is_member(&name, room)) {
                 self.store.join(&name, room).await?;
             }
+        }
+        // Looked at again: who has gone meanwhile is not ours any more.
+        let mut ours = HashSet::new();
+        for (name, rooms) in hub.present() {
+            ours.insert((String::new(), name.to_string()));
+            ours.extend(rooms.into_iter().map(|room| (room, name.to_string())));
         }
         for seat in self.store.seats().await? {
             match seat {

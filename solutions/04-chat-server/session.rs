@@ -88,13 +88,12 @@ pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrad
         Ok(name) => name,
         Err(refusal) => return refusal.into_response(),
     };
-    if let Err(refusal) = server.hub.claim(&name).await {
-        return refusal.into_response();
-    }
-    // Even if the client is gone before it gets our answer.
-    let claim = Claim {
-        hub: Arc::clone(&server.hub),
-        name: Some(name),
+    // In a task of its own: if the client hangs up meanwhile, this future is dropped where it waits,
+    // and a name that is half claimed would never be free again.
+    let claim = match tokio::spawn(Claim::of(Arc::clone(&server.hub), name)).await {
+        Ok(Ok(claim)) => claim,
+        Ok(Err(refusal)) => return refusal.into_response(),
+        Err(_) => return Refusal::UNAVAILABLE.into_response(),
     };
     limited(upgrade, &server).on_upgrade(async move |socket| {
         server.sessions.run(chat(&server, claim, socket)).await;
@@ -162,6 +161,12 @@ struct Claim {
 }
 
 impl Claim {
+    async fn of(hub: Arc<Hub>, name: String) -> Result<Self, Refusal> {
+        hub.claim(&name).await?;
+        let name = Some(name);
+        Ok(Claim { hub, name })
+    }
+
     /// Takes the client out of its rooms and gives its name back.
     async fn give_back(&mut self) {
         if let Some(name) = &self.name {
