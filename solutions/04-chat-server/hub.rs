@@ -1,0 +1,467 @@
+//! Who is here, who is in which room, and how what is said gets to everybody else.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Cluster;
+use crate::error::Error;
+use crate::frames::{ErrorCode, ErrorFrame, Message, now};
+// solution only
+use crate::guard::MOST_ROOMS;
+// end solution only
+use crate::history::{Kept, Replay, replay};
+use crate::options::Options;
+use crate::outbox::Outbox;
+use crate::refusal::Refusal;
+use crate::socket::Goodbye;
+use crate::store::Event;
+
+// solution only
+#[path = "hub/rooms.rs"]
+mod rooms;
+
+use rooms::Rooms;
+
+/// Messages that a replay takes from the history in one go.
+const PAGE: usize = 50;
+// end solution only
+
+/// A client that is connected, as others see it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub name: Arc<str>,
+    /// What is to be sent to it.
+    pub outbox: Outbox,
+}
+
+/// Everybody on this node, and the way to those on others.
+///
+/// All connections share one hub. What it knows is yours to design; whatever lock you put around it,
+/// hold it for moments, and never while you wait.
+#[derive(Debug)]
+pub struct Hub {
+    options: Arc<Options>,
+    /// The other nodes, if there is a Redis to meet them in.
+    cluster: Option<Arc<Cluster>>,
+    // solution only
+    rooms: Mutex<Rooms>,
+    /// Told whenever somebody has joined or left.
+    changed: tokio::sync::Notify,
+    // end solution only
+}
+
+impl Hub {
+    /// A hub in which nobody is. With `options.redis` it connects, and works in the background until
+    /// `over` is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
+    pub async fn start(options: Arc<Options>, over: CancellationToken) -> Result<Arc<Self>, Error> {
+        let cluster = match &options.redis {
+            Some(url) => Some(Arc::new(Cluster::connect(url, &options).await?)),
+            None => None,
+        };
+        let hub = Arc::new(Hub {
+            options,
+            cluster,
+            // Nobody is here, in no room.
+            // solution only
+            rooms: Mutex::new(Rooms::new()),
+            changed: tokio::sync::Notify::new(),
+            // end solution only
+        });
+        if let Some(cluster) = &hub.cluster {
+            cluster.start(&hub, over);
+        }
+        Ok(hub)
+    }
+
+    /// Takes a name for a client that connects. It is taken until [`disconnect`](Self::disconnect).
+    /// Of two that claim the same name at the same moment one gets it.
+    ///
+    /// # Errors
+    /// [`Refusal::NAME_TAKEN`] if somebody is here under this name, on any node (stage 8).
+    /// [`Refusal::UNAVAILABLE`] if Redis is away and the name cannot be claimed (stage 8).
+    pub async fn claim(&self, name: &str) -> Result<(), Refusal> {
+        // stub stage 2: look and take it in one step, or two clients get it
+        let name: Arc<str> = name.into();
+        {
+            let mut rooms = self.rooms();
+            if rooms.present.contains_key(&name) {
+                return Err(Refusal::NAME_TAKEN);
+            }
+            rooms.present.insert(Arc::clone(&name), Default::default());
+        }
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        let claimed = cluster.claim(self, &name).await;
+        if !matches!(claimed, Ok(true)) {
+            self.rooms().present.remove(&name);
+        }
+        match claimed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::NAME_TAKEN),
+            Err(_) => Err(Refusal::UNAVAILABLE),
+        }
+        // end stub
+    }
+
+    /// A client is gone, however that came: it leaves every room it is in, the others there are told
+    /// `left` once, and its name is free.
+    pub async fn disconnect(&self, name: &str) {
+        // stub stage 2: take it out of everything, tell the others
+        let rooms = self.leave_all(name);
+        if let Some(cluster) = &self.cluster {
+            // Redis tells the others that it left; and if that is away, as soon as it is back.
+            cluster.release(self, name, &rooms).await;
+        }
+        let mut rooms = self.rooms();
+        rooms.outboxes.remove(name);
+        rooms.present.remove(name);
+        // end stub
+    }
+
+    /// Makes a client a member of a room. Every member is told `joined`, the new one included: for it
+    /// that is the answer.
+    ///
+    /// **Stage 3:** a member that joins again gets `joined` for an answer, alone: the others are not
+    /// told.
+    ///
+    /// **Stage 7:** `joined` carries the number of the room's last message. With `since` the client
+    /// is then sent what is kept after that number, in order, and what is said from then on
+    /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
+    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
+    /// everything that is kept. Without `since` it gets what is said from then on.
+    ///
+    /// # Errors
+    /// `too_many_rooms` (stage 4) if it is in [`MOST_ROOMS`](crate::guard::MOST_ROOMS) others, and
+    /// `unavailable` (stage 8) if Redis is away.
+    pub async fn join(
+        self: &Arc<Self>,
+        client: &Client,
+        room: &str,
+        since: Option<u64>,
+    ) -> Result<(), ErrorFrame> {
+        // stub stage 2: add it to the members, tell all of them
+        let name = &*client.name;
+        {
+            let mut rooms = self.rooms();
+            if rooms.is_member(name, room) {
+                let replay = rooms.joined_again(room, name, since);
+                self.spawn(replay);
+                return Ok(());
+            }
+            if rooms.rooms_of(name).count() >= MOST_ROOMS {
+                let detail = format!("a client may be in {MOST_ROOMS} rooms; leave one first");
+                return Err(ErrorFrame::new(ErrorCode::TooManyRooms, detail));
+            }
+            let history = match self.cluster {
+                // Redis keeps them.
+                Some(_) => 0,
+                None => self.options.history,
+            };
+            rooms.expect(client, room, since, history);
+            if self.cluster.is_none() {
+                let last = rooms.last(room);
+                let replay = rooms.joined(room, name, last);
+                self.spawn(replay);
+                return Ok(());
+            }
+        }
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        match cluster.join(self, name, room).await {
+            // The log of the cluster lets it in.
+            Ok(true) => self.settled(name, room).await,
+            // The cluster has known it as a member, from before an outage.
+            Ok(false) => {
+                let replay = self.rooms().joined_again(room, name, since);
+                self.spawn(replay);
+            }
+            Err(error) => {
+                self.rooms().forget(name, room);
+                return Err(error);
+            }
+        }
+        Ok(())
+        // end stub
+    }
+
+    /// Takes a client out of a room. Every member is told `left`, the one that leaves included: for it
+    /// that is the answer, and the last it hears of the room.
+    ///
+    /// # Errors
+    /// `not_a_member`, and `unavailable` (stage 8) if Redis is away.
+    pub async fn leave(&self, client: &Client, room: &str) -> Result<(), ErrorFrame> {
+        // stub stage 3: take it out of the members, tell them and itself
+        let name = &*client.name;
+        {
+            let mut rooms = self.rooms();
+            if !rooms.is_member(name, room) {
+                return Err(not_a_member(room));
+            }
+            rooms.set_leaving(name, room, true);
+            if self.cluster.is_none() {
+                rooms.left(room, name);
+                return Ok(());
+            }
+        }
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        match cluster.leave(self, name, room).await {
+            Ok(true) => self.settled(name, room).await,
+            // The cluster did not know it as a member any more, so its log will not tell.
+            Ok(false) => self.rooms().left(room, name),
+            Err(error) => {
+                self.rooms().set_leaving(name, room, false);
+                return Err(error);
+            }
+        }
+        Ok(())
+        // end stub
+    }
+
+    /// Sends what a client says to every other member of the room, and not to the client itself. All
+    /// members get the messages of a room in the same order.
+    ///
+    /// **Stage 6:** the message is encoded once, however many members there are, and not at all for a
+    /// room without members here.
+    ///
+    /// **Stage 7:** it has the room's next number: 1, 2, 3 … without a gap. The room's last
+    /// `options.history` messages are kept.
+    ///
+    /// # Errors
+    /// `not_a_member`, and `unavailable` (stage 8) if Redis is away: then the message was not accepted.
+    pub async fn say(&self, client: &Client, room: &str, text: String) -> Result<(), ErrorFrame> {
+        // stub stage 2: encode it once, put a copy into the outbox of every other member
+        let mut message = Message {
+            room: room.to_owned(),
+            from: client.name.to_string(),
+            text,
+            seq: 0,
+            at: now(),
+        };
+        {
+            let mut rooms = self.rooms();
+            if !rooms.is_member(&client.name, room) {
+                return Err(not_a_member(room));
+            }
+            if self.cluster.is_none() {
+                message.seq = rooms.last(room) + 1;
+                rooms.said(&message);
+            }
+        }
+        match &self.cluster {
+            Some(cluster) => cluster.say(self, &message).await,
+            None => Ok(()),
+        }
+        // end stub
+    }
+
+    /// The names of a room's members, on all nodes, sorted.
+    ///
+    /// # Errors
+    /// `not_a_member`, and `unavailable` (stage 8) if Redis is away.
+    pub async fn who(&self, client: &Client, room: &str) -> Result<Vec<String>, ErrorFrame> {
+        // stub stage 3: only a member may ask
+        {
+            let rooms = self.rooms();
+            if !rooms.is_member(&client.name, room) {
+                return Err(not_a_member(room));
+            }
+            if self.cluster.is_none() {
+                return Ok(rooms.names(room));
+            }
+        }
+        match &self.cluster {
+            Some(cluster) => cluster.members(room).await,
+            None => Ok(Vec::new()),
+        }
+        // end stub
+    }
+
+    /// The node is about to stop, and all its clients are gone: it says so to the others.
+    pub async fn leave_the_cluster(&self) {
+        // stub stage 9: if there is a cluster, the node leaves it
+        if let Some(cluster) = &self.cluster {
+            cluster.leave_for_good().await;
+        }
+        // end stub
+    }
+
+    /// The last message that this replay has to reach: the last one of the room. Once the client has
+    /// seen that, it is made a member that gets each message when it is said, in the same step; then
+    /// there is no more, and there is none either if the replay is over.
+    pub fn behind(&self, replay: &Replay) -> Option<u64> {
+        // stub stage 7: under the lock: compare `replay.seen` with the last number
+        self.rooms().behind(replay)
+        // end stub
+    }
+
+    /// The next messages for a replay: some of those after `replay.seen`, in order. `None` if the
+    /// connection has ended.
+    ///
+    /// **Stage 8:** in a cluster they come from Redis, and none of them has a number above `last`.
+    pub async fn kept(&self, replay: &Replay, last: u64) -> Option<Vec<Kept>> {
+        // stub stage 7: History::after of that room
+        let Some(cluster) = &self.cluster else {
+            return Some(self.rooms().kept(&replay.room, replay.seen, PAGE));
+        };
+        let kept = cluster.kept(&replay.room, replay.seen, last, PAGE);
+        tokio::select! {
+            kept = kept => Some(kept),
+            () = replay.client.outbox.closed() => None,
+        }
+        // end stub
+    }
+
+    /// Sends a client what comes next in its replay, as soon as there is
+    /// [room](Outbox::has_room) for it, and takes note that it has seen it. `false`, without sending
+    /// anything, if the replay is over: the client left, its connection ended, or another one began.
+    pub async fn hand_over(&self, replay: &mut Replay, message: Kept) -> bool {
+        // stub stage 7: wait for room; then under the lock see whether it is still wanted, and push
+        if !replay.client.outbox.has_room().await || !self.rooms().hand_over(replay, message.frame)
+        {
+            return false;
+        }
+        replay.seen = message.seq;
+        true
+        // end stub
+    }
+
+    /// Does what the log of the cluster says next: tells the members of the room that are on this node.
+    ///
+    /// A client of this node that asked to join gets its answer here, and is a member from here on: so
+    /// it gets every message that the log has after its `joined`, and none that it has before. The same
+    /// for one that asked to leave. A member of this node that the log says has left, although it did
+    /// not ask for that, stays one: this node was taken for dead, and [comes
+    /// back](crate::cluster::Cluster).
+    pub fn apply(self: &Arc<Self>, event: &Event) {
+        // stub stage 8: what `join`, `leave` and `say` do at once when there is no cluster
+        let replay = {
+            let mut rooms = self.rooms();
+            match event {
+                Event::Joined { room, name, seq } => rooms.joined(room, name, *seq),
+                Event::Left { room, name } => {
+                    rooms.left(room, name);
+                    None
+                }
+                Event::Said(message) => {
+                    rooms.said(message);
+                    None
+                }
+            }
+        };
+        self.spawn(replay);
+        if !matches!(event, Event::Said(_)) {
+            self.changed.notify_waiters();
+        }
+        // end stub
+    }
+
+    /// The rooms with members on this node.
+    pub fn occupied(&self) -> Vec<String> {
+        // stub stage 8: their names
+        self.rooms().occupied()
+        // end stub
+    }
+
+    /// The last number in the room is `seq`, and this node was not told of all messages up to there:
+    /// its members in the room get them from the history.
+    pub fn catch_up(self: &Arc<Self>, room: &str, seq: u64) {
+        // stub stage 8: a replay for each member, from the last number it was sent
+        let replays = self.rooms().catch_up(room, seq);
+        for replay in replays {
+            self.spawn(Some(replay));
+        }
+        // end stub
+    }
+
+    /// Every name that is taken by a client of this node, and the rooms it is in.
+    pub fn present(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        // stub stage 8: a copy, so that nothing is locked while Redis is asked
+        let rooms = self.rooms();
+        let present = rooms.present.iter();
+        present
+            .map(|(name, rooms)| (Arc::clone(name), rooms.iter().cloned().collect()))
+            .collect()
+        // end stub
+    }
+
+    /// Ends the session of a client whose name belongs to somebody else by now, with
+    /// [`Goodbye::NAME_TAKEN`].
+    pub fn expel(&self, name: &str) {
+        // stub stage 8: close its outbox
+        if let Some(outbox) = self.rooms().outboxes.get(name) {
+            outbox.close(Some(Goodbye::NAME_TAKEN));
+        }
+        // end stub
+    }
+
+    // solution only
+    /// The client that claimed its name is a session now.
+    pub fn enter(&self, client: &Client) {
+        let name = Arc::clone(&client.name);
+        self.rooms().outboxes.insert(name, client.outbox.clone());
+    }
+
+    /// Takes a client out of all its rooms here. Without a cluster the others are told at once.
+    fn leave_all(&self, name: &str) -> Vec<String> {
+        let mut rooms = self.rooms();
+        let left: Vec<String> = rooms.rooms_of(name).cloned().collect();
+        for room in &left {
+            rooms.forget(name, room);
+            if self.cluster.is_none() {
+                rooms.left(room, name);
+            }
+        }
+        left
+    }
+
+    /// Whether a client of this node is a member of the room.
+    pub fn is_member(&self, name: &str, room: &str) -> bool {
+        self.rooms().is_member(name, room)
+    }
+
+    fn spawn(self: &Arc<Self>, begun: Option<Replay>) {
+        if let Some(begun) = begun {
+            tokio::spawn(replay(Arc::clone(self), begun));
+        }
+    }
+
+    /// Waits until this client's join or leave is done, so that what it asks next comes after it. If
+    /// the log is silent for too long, it goes on without.
+    async fn settled(&self, name: &str, room: &str) {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+        let settled = async {
+            loop {
+                // Listen first, then look: what changes in between is not missed.
+                let mut changed = std::pin::pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if !self.rooms().is_waiting(name, room) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, settled).await;
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        // Nothing that panics leaves the rooms half changed.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    // end solution only
+}
+
+/// The error for who asks about a room and is not in it.
+pub fn not_a_member(room: &str) -> ErrorFrame {
+    ErrorFrame::new(
+        ErrorCode::NotAMember,
+        format!("join this room first: {room}"),
+    )
+}
