@@ -4,6 +4,7 @@
 //! promise. Around it the lab supplies what such a judgement needs:
 //!
 //! - [`brokers`]: a real Redis or RabbitMQ, from whatever this machine has;
+//! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`faults`]: a proxy that breaks connections at chosen events of the protocol;
 //! - [`process`]: the candidate's service as a child that can be killed and paused;
 //! - [`history`]: who did what to which message, and checkers over it;
@@ -22,6 +23,7 @@ mod suite;
 mod workspace;
 
 pub mod brokers;
+pub mod clients;
 pub mod faults;
 pub mod history;
 pub mod judge;
