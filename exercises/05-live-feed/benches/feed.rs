@@ -1,0 +1,3 @@
+//! How fast the feed is.
+
+fn main() {}

@@ -1,0 +1,70 @@
+//! A node as a process: it can be killed, and its output read.
+
+use std::ops::Deref;
+
+use lab::{Failure, Lab, Service};
+
+use crate::feed::Node;
+
+/// The service as a process of its own.
+pub struct Process {
+    node: Node,
+    pub service: Service,
+}
+
+impl Deref for Process {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl Process {
+    /// Starts it with these arguments and waits for the line that says where it listens.
+    pub async fn start(lab: &Lab, arguments: &[&str]) -> Result<Process, Failure> {
+        Process::start_with(lab, arguments, &[]).await
+    }
+
+    /// The same with environment variables.
+    pub async fn start_with(
+        lab: &Lab,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Process, Failure> {
+        let all = ["--listen", "127.0.0.1:0"].iter().chain(arguments);
+        let mut builder = lab.service(all);
+        for (name, value) in environment {
+            builder = builder.env(*name, *value);
+        }
+        let service = builder.start()?;
+        let line = service.next_json().await?;
+        let addr = line["listening"]
+            .as_str()
+            .and_then(|addr| addr.parse().ok());
+        let Some(addr) = addr else {
+            return Err(Failure::observed(format!(
+                "the first line of output is to say where the service listens, and it is {line}"
+            )));
+        };
+        let lab = lab.clone();
+        Ok(Process {
+            node: Node { lab, addr },
+            service,
+        })
+    }
+
+    /// The memory that it has in use, in bytes.
+    pub fn memory(&self) -> Result<u64, Failure> {
+        let output = std::process::Command::new("ps")
+            .args(["-o", "rss=", "-p", &self.service.pid().to_string()])
+            .output()
+            .map_err(|error| Failure::infrastructure(format!("cannot execute ps: {error}")))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let kib: u64 = text
+            .trim()
+            .parse()
+            .map_err(|_| Failure::infrastructure(format!("ps said {text:?}")))?;
+        Ok(kib * 1024)
+    }
+}

@@ -1,0 +1,3 @@
+pub fn checks() -> Vec<lab::Check> {
+    Vec::new()
+}
