@@ -5,7 +5,9 @@
 //! candidate is written. The lab (`tests/lab`) runs each check in a process of its own and believes
 //! only what that process reports at its very end.
 
+mod durable;
 mod feed;
+mod limits;
 mod node;
 mod outages;
 mod sequence;
@@ -20,7 +22,6 @@ mod stage_7_durable;
 mod stage_8_topics;
 mod stage_9_stop;
 mod texts;
-mod topics;
 
 fn main() -> std::process::ExitCode {
     lab::Suite::new("live-feed", env!("CARGO_BIN_EXE_live-feed"))
@@ -36,7 +37,7 @@ fn main() -> std::process::ExitCode {
         )
         .stage(
             "stage_8_topics",
-            both(stage_8_topics::checks(), topics::checks()),
+            both(stage_8_topics::checks(), limits::checks()),
         )
         .stage("stage_9_stop", stage_9_stop::checks())
         .main()

@@ -54,6 +54,20 @@ impl Process {
         })
     }
 
+    /// Sends it a signal: `-INT`.
+    pub fn signal(&self, signal: &str) -> Result<(), Failure> {
+        let pid = self.service.pid().to_string();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status();
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(Failure::infrastructure(format!(
+                "cannot execute kill: {other:?}"
+            ))),
+        }
+    }
+
     /// The memory that it has in use, in bytes.
     pub fn memory(&self) -> Result<u64, Failure> {
         let output = std::process::Command::new("ps")

@@ -1,3 +1,0 @@
-pub fn checks() -> Vec<lab::Check> {
-    Vec::new()
-}
