@@ -168,7 +168,7 @@ static RETRY: LazyLock<Script> = LazyLock::new(|| {
 local dead = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
 if not dead then return false end
 local id = redis.call('XADD', KEYS[1], '*', unpack(dead[2], 1, #dead[2] - 6))
-redis.call('XDEL', KEYS[2], ARGV[1])
+redis.call('XDEL', KEYS[2], dead[1])
 return id",
     )
 });

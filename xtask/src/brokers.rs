@@ -67,6 +67,7 @@ pub fn wanted(brokers: &[Broker]) -> Wanted {
     Wanted {
         redis: brokers.contains(&Broker::Redis),
         amqp: brokers.contains(&Broker::Amqp),
+        browser: false,
     }
 }
 

@@ -46,6 +46,18 @@ pub struct CompileError {
     pub rendered: String,
     /// How many errors there are besides this one.
     pub more: usize,
+    /// What to make of it, if the candidate's own code compiles and only what is built around it does not.
+    pub note: Option<String>,
+}
+
+impl CompileError {
+    /// One line for a report: what does not compile, and where.
+    pub fn summary(&self) -> String {
+        match &self.note {
+            Some(note) => format!("{note} ({self})"),
+            None => format!("does not compile: {self}"),
+        }
+    }
 }
 
 impl std::fmt::Display for CompileError {
@@ -64,7 +76,45 @@ const SCREEN: usize = 40;
 ///
 /// First without the network. Only if a crate turns out to be missing it is fetched, by a cargo that runs nothing of the candidate
 /// and may therefore see the whole environment, and the build is tried again. Errors: cargo cannot be run at all.
+///
+/// Where only our checks or the service do not compile, the candidate has changed a signature, or we have broken them. The reference
+/// tells which.
 pub async fn build(
+    ctx: &Context,
+    candidate: &Candidate,
+    exercise: &Exercise,
+    progress: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Build> {
+    let build = build_fetching(ctx, candidate, exercise, progress).await?;
+    let Build::Broken(error) = &build else {
+        return Ok(build);
+    };
+    if error.note.is_none() {
+        return Ok(build);
+    }
+    let reference = match candidate {
+        Candidate::Reference => None,
+        _ => Some(build_fetching(ctx, &Candidate::Reference, exercise, progress).await?),
+    };
+    let own = match &reference {
+        None => error,
+        Some(Build::Broken(own)) if own.note.is_some() => own,
+        Some(_) => return Ok(build),
+    };
+    Ok(Build::Infrastructure(ours_are_broken(exercise, own)))
+}
+
+/// What is said when not even the reference compiles with what is built around it.
+fn ours_are_broken(exercise: &Exercise, error: &CompileError) -> String {
+    format!(
+        "what the workbook itself builds around the modules of {} does not compile with the reference either, so it says nothing about a candidate:\n{}\n\
+         `git status` shows whether the workbook was changed.",
+        exercise.name(),
+        error.rendered
+    )
+}
+
+async fn build_fetching(
     ctx: &Context,
     candidate: &Candidate,
     exercise: &Exercise,
@@ -259,7 +309,10 @@ fn judge(exercise: &Exercise, succeeded: bool, messages: Messages, said: String)
             exercise.name(),
             last_lines(&said, 8)
         )),
-        (None, Some(first)) => Build::Broken(compile_error(first, errors.len() - 1)),
+        (None, Some(first)) => Build::Broken(CompileError {
+            note: around_the_modules(exercise, &errors),
+            ..compile_error(first, errors.len() - 1)
+        }),
         (None, None) => {
             let other = messages
                 .errors
@@ -276,6 +329,27 @@ fn judge(exercise: &Exercise, succeeded: bool, messages: Messages, said: String)
             ))
         }
     })
+}
+
+/// What to tell if the library, which has the candidate's modules, compiles, and what is built on it does not.
+fn around_the_modules(exercise: &Exercise, errors: &[&Value]) -> Option<String> {
+    let of = |kind: &str| {
+        errors
+            .iter()
+            .filter(|error| error["target"]["kind"][0] == kind)
+            .count()
+    };
+    let (checks, service) = (of("test"), of("bin"));
+    let what = match (checks, service) {
+        _ if checks + service < errors.len() => return None,
+        (0, _) => "the service does",
+        (_, 0) => "the checks do",
+        _ => "the checks and the service do",
+    };
+    Some(format!(
+        "your code compiles, but {what} not compile against it: a signature was changed; compare with `cargo xtask diff {}`",
+        exercise.number
+    ))
 }
 
 fn is_missing_crate(said: &str) -> bool {
@@ -343,6 +417,7 @@ fn compile_error(message: &Value, more: usize) -> CompileError {
         message: headline(message),
         rendered: first_lines(&shorten_paths(rendered), SCREEN),
         more,
+        note: None,
     }
 }
 
@@ -488,9 +563,14 @@ mod tests {
     use crate::manifest::tests::sample;
 
     fn error(target: &str, file: &str, rendered: &str) -> String {
+        let kind = match target {
+            "stages" => "test",
+            "stream-queue" => "bin",
+            _ => "lib",
+        };
         serde_json::json!({
             "reason": "compiler-message",
-            "target": {"name": target},
+            "target": {"name": target, "kind": [kind]},
             "message": {
                 "level": "error",
                 "message": "mismatched types",
@@ -529,6 +609,48 @@ mod tests {
             "{}",
             error.rendered
         );
+    }
+
+    #[test]
+    fn a_changed_signature_is_told_from_code_that_does_not_compile() {
+        let (checks, service) = ("stages", "stream-queue");
+        for (targets, told) in [
+            (
+                &[checks][..],
+                Some("but the checks do not compile against it"),
+            ),
+            (
+                &[service],
+                Some("but the service does not compile against it"),
+            ),
+            (
+                &[service, checks, checks],
+                Some("but the checks and the service do not compile against it"),
+            ),
+            (&["stream_queue"], None),
+            (&["stream_queue", checks], None),
+        ] {
+            let lines: Vec<_> = targets
+                .iter()
+                .map(|target| error(target, "tests/stages/queue.rs", "error: x"))
+                .collect();
+            let Attempt::Ended(Build::Broken(error)) = judged(&lines, "") else {
+                panic!("not broken");
+            };
+            match (told, &error.note) {
+                (None, None) => assert!(error.summary().starts_with("does not compile: ")),
+                (Some(told), Some(note)) => {
+                    assert!(note.contains(told), "{note}");
+                    assert!(note.contains("`cargo xtask diff 1`"), "{note}");
+                    assert!(
+                        error.summary().contains("queue.rs:12"),
+                        "{}",
+                        error.summary()
+                    );
+                }
+                other => panic!("{targets:?}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -51,6 +51,17 @@ impl Candidate {
         }
     }
 
+    /// What names it on the command line of `cargo xtask grade`; nothing for the working copy, and for what the runner made itself.
+    pub fn arguments(&self) -> String {
+        match self {
+            Candidate::WorkingCopy | Candidate::Modules { .. } => String::new(),
+            Candidate::Reference => "--solution".to_string(),
+            Candidate::Directory(path) => {
+                format!("--candidate {}", quoted(&path.display().to_string()))
+            }
+        }
+    }
+
     /// The feature of the exercise's crate that selects it.
     pub fn feature(&self) -> Option<&'static str> {
         match self {
@@ -59,6 +70,15 @@ impl Candidate {
             Candidate::Directory(_) | Candidate::Modules { .. } => Some("candidate"),
         }
     }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@%,:".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The files a candidate brings for one exercise, read into memory.
@@ -398,6 +418,15 @@ mod tests {
 
     fn names(files: &Files) -> Vec<&str> {
         files.files.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_candidate_is_named_as_a_shell_takes_it() {
+        let words = |folder: &str| Candidate::Directory(folder.into()).arguments();
+        assert_eq!(words("submissions/ada"), "--candidate submissions/ada");
+        assert_eq!(words("O'Hara $x"), r"--candidate 'O'\''Hara $x'");
+        assert_eq!(Candidate::Reference.arguments(), "--solution");
+        assert_eq!(Candidate::WorkingCopy.arguments(), "");
     }
 
     #[test]

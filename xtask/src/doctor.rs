@@ -61,6 +61,9 @@ pub fn run(_args: Args, ctx: &Context) -> Result<Exit> {
             ..way
         }));
     }
+    if setup::needs_browser(ctx)? {
+        findings.push(browser(manager));
+    }
     show(&findings, ctx.terminal.colour);
     if findings.iter().all(|finding| finding.state != State::Bad) {
         println!("\nEverything the workbook needs is there.");
@@ -171,6 +174,44 @@ fn disk(ctx: &Context) -> Finding {
     )
 }
 
+/// The browser and its driver, which have to be of one version.
+fn browser(manager: Option<Manager>) -> Finding {
+    let said = setup::BROWSER.map(|tool| {
+        let path = tool.find()?;
+        system::output(&path.to_string_lossy(), &["--version"])
+    });
+    let (is_good, detail) = match &said {
+        [Some(browser), Some(driver)] => {
+            let is_good = major(browser) == major(driver);
+            let remark = if is_good {
+                ""
+            } else {
+                ", which are not of one version"
+            };
+            // A driver says more than its version: a commit, in brackets.
+            let driver = driver.split(" (").next().unwrap_or(driver);
+            let browser = browser.split(" built on").next().unwrap_or(browser);
+            (is_good, format!("{browser} and {driver}{remark}"))
+        }
+        [None, _] => (
+            false,
+            "no chromium, for checks that look at a page".to_owned(),
+        ),
+        [_, None] => (
+            false,
+            "no chromedriver, for checks that look at a page".to_owned(),
+        ),
+    };
+    let mend = manager.and_then(|manager| manager.advice(&setup::BROWSER));
+    finding("browser", is_good, detail, mend)
+}
+
+/// 156 of `Chromium 156.0.8078.79 built on Debian`.
+fn major(said: &str) -> Option<u32> {
+    let mut words = said.split([' ', '.']);
+    words.find_map(|word| word.parse().ok())
+}
+
 fn ports() -> Finding {
     let free =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
@@ -236,6 +277,19 @@ fn server(broker: Broker, manager: Option<Manager>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_browser_and_its_driver_are_compared_by_their_first_number() {
+        assert_eq!(
+            major("Chromium 156.0.8078.79 built on Debian 12"),
+            Some(156)
+        );
+        assert_eq!(
+            major("ChromeDriver 156.0.8078.79 (abc-refs/x@{#1})"),
+            Some(156)
+        );
+        assert_eq!(major("nothing of the kind"), None);
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -76,6 +76,18 @@ pub fn ensure(ctx: &Context, broker: Broker, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// What building the missing images of these brokers takes: nothing where they are there, are pulled, or have no engine to run them.
+pub fn tools(brokers: &[Broker]) -> Vec<Tool> {
+    let is_built = matches!(engine(), Engine::Ready(_))
+        && other_system().is_none()
+        && !brokers.iter().all(|broker| has_image(*broker));
+    if is_built {
+        vec![Tool::Mmdebstrap]
+    } else {
+        Vec::new()
+    }
+}
+
 /// Whether a container engine answers.
 pub enum Engine {
     /// It does; its version.

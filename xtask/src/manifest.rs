@@ -39,6 +39,9 @@ pub struct Manifest {
     /// The brokers its checks need: `redis`, `amqp`.
     #[serde(default)]
     pub brokers: Vec<Broker>,
+    /// Whether some of its checks look at its page with a browser.
+    #[serde(default)]
+    pub browser: bool,
     /// Its chapter's file under `chapters/src/`.
     pub chapter: String,
     /// The learner's modules: `NAME.rs`, with an optional folder `NAME/`.
@@ -369,6 +372,21 @@ pub mod tests {
         let exercise = sample();
         assert_eq!(exercise.needed_by(3), [1, 2]);
         assert_eq!(exercise.needed_by(1), [0u32; 0]);
+    }
+
+    #[test]
+    fn an_exercise_has_a_browser_only_if_it_asks_for_one() {
+        assert!(!sample().manifest.browser);
+        let text = r#"
+            name = "chat-server"
+            title = "Chat"
+            code = "CS"
+            browser = true
+            chapter = "06-websocket.md"
+            modules = ["room"]
+            stage = []
+            "#;
+        assert!(toml::from_str::<Manifest>(text).unwrap().browser);
     }
 
     #[test]

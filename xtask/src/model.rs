@@ -21,6 +21,8 @@ pub struct Grade {
     pub unjudged: u32,
     /// What was graded, in words.
     pub candidate: String,
+    /// What names it on the command line, such as `--solution`; empty for the working copy.
+    pub arguments: String,
     /// The seed of every check: the same seed gives the same faults again.
     pub seed: u64,
     /// One entry an exercise, in order.

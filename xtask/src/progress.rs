@@ -143,6 +143,7 @@ mod tests {
             message: "expected `;`".into(),
             rendered: String::new(),
             more: 0,
+            note: None,
         });
         progress.take(&broken);
         assert_eq!(points(&progress), [40, 30, 30]);

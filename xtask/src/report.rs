@@ -48,6 +48,13 @@ pub fn render(
     })
 }
 
+/// A remark with a capital letter, for the beginning of a sentence.
+pub fn capitalized(remark: &str) -> String {
+    let mut letters = remark.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// What stands for points that nobody could judge, if there are any.
 pub fn unjudged(grade: &Grade) -> Option<String> {
     if grade.unjudged == 0 {

@@ -94,6 +94,7 @@ pub mod tests {
             max: 0,
             unjudged: 0,
             candidate: "your working copy".into(),
+            arguments: String::new(),
             seed: 7,
             exercises: vec![exercise],
             timings: Timings::default(),

@@ -81,7 +81,7 @@ pub struct Session<'a> {
 #[derive(Default)]
 struct Brokers {
     keeper: Option<Keeper>,
-    has: Vec<Broker>,
+    has: Wanted,
 }
 
 impl<'a> Session<'a> {
@@ -124,18 +124,16 @@ impl<'a> Session<'a> {
             max: 0,
             unjudged: 0,
             candidate: candidate.label(),
+            arguments: candidate.arguments(),
             seed: self.seed,
             exercises: Vec::new(),
             timings: Timings::default(),
         };
-        let wanted: Vec<Broker> = selections
-            .iter()
-            .flat_map(|selection| selection.exercise.manifest.brokers.iter().copied())
-            .collect();
+        let wanted = wanted(selections);
         for selection in selections {
             display.label(selection.exercise.name().to_string());
             let exercise = self
-                .exercise(candidate, selection, &wanted, &display, &mut grade.timings)
+                .exercise(candidate, selection, wanted, &display, &mut grade.timings)
                 .await?;
             grade.exercises.push(exercise);
         }
@@ -148,7 +146,7 @@ impl<'a> Session<'a> {
         &self,
         candidate: &Candidate,
         selection: &Selection<'_>,
-        wanted: &[Broker],
+        wanted: Wanted,
         display: &Display,
         timings: &mut Timings,
     ) -> anyhow::Result<ExerciseGrade> {
@@ -172,7 +170,7 @@ impl<'a> Session<'a> {
         let binaries = match build {
             Build::Done(binaries) => binaries,
             Build::Broken(error) => {
-                let message = format!("does not compile: {error}");
+                let message = error.summary();
                 put_all(
                     &mut grade,
                     selection,
@@ -202,6 +200,10 @@ impl<'a> Session<'a> {
             Ok(endpoints) => endpoints,
             Err(why) => return Ok(unjudged(grade, selection, &all, why)),
         };
+        if exercise.manifest.browser {
+            let offer = || setup::offer_browser(self.ctx, self.options.yes);
+            tokio::task::block_in_place(|| display.suspended(offer));
+        }
         timings.brokers += millis(began);
         let began = Instant::now();
         let chosen: Vec<Check> = all
@@ -242,21 +244,17 @@ impl<'a> Session<'a> {
     }
 
     /// Where the brokers are; starts what is not running yet.
-    async fn brokers(&self, wanted: &[Broker]) -> Result<Endpoints, Unavailable> {
+    async fn brokers(&self, wanted: Wanted) -> Result<Endpoints, Unavailable> {
         let mut brokers = self.brokers.lock().await;
         if let Some(keeper) = &brokers.keeper
-            && wanted.iter().all(|broker| brokers.has.contains(broker))
+            && brokers.has.covers(wanted)
         {
             return Ok(keeper.endpoints());
         }
-        let keeper = Keeper::start(Wanted {
-            redis: wanted.contains(&Broker::Redis),
-            amqp: wanted.contains(&Broker::Amqp),
-        })
-        .await?;
+        let keeper = Keeper::start(wanted).await?;
         let endpoints = keeper.endpoints();
         brokers.keeper = Some(keeper);
-        brokers.has = wanted.to_vec();
+        brokers.has = wanted;
         Ok(endpoints)
     }
 
@@ -264,7 +262,7 @@ impl<'a> Session<'a> {
     async fn or_installed(
         &self,
         started: Result<Endpoints, Unavailable>,
-        wanted: &[Broker],
+        wanted: Wanted,
         display: &Display,
     ) -> anyhow::Result<Result<Endpoints, String>> {
         let unavailable = match started {
@@ -274,7 +272,12 @@ impl<'a> Session<'a> {
         if self.refused.load(Ordering::Relaxed) {
             return Ok(Err(unavailable.to_string()));
         }
-        let offer = || setup::offer(self.ctx, wanted, self.options.yes);
+        let named = [(wanted.redis, Broker::Redis), (wanted.amqp, Broker::Amqp)];
+        let brokers: Vec<_> = named
+            .into_iter()
+            .filter_map(|(is_wanted, broker)| is_wanted.then_some(broker))
+            .collect();
+        let offer = || setup::offer(self.ctx, &brokers, self.options.yes);
         let installed = tokio::task::block_in_place(|| display.suspended(offer));
         let why = match installed {
             Ok(true) => match self.brokers(wanted).await {
@@ -335,6 +338,18 @@ impl<'a> Session<'a> {
         ended.sort_by_key(|(_, check)| order.iter().position(|name| *name == check.name));
         Ok(ended)
     }
+}
+
+/// What all of them together stand on.
+fn wanted(selections: &[Selection]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for selection in selections {
+        let manifest = &selection.exercise.manifest;
+        wanted.redis |= manifest.brokers.contains(&Broker::Redis);
+        wanted.amqp |= manifest.brokers.contains(&Broker::Amqp);
+        wanted.browser |= manifest.browser;
+    }
+    wanted
 }
 
 /// The address space that a check may use, in bytes: several times what the hungriest needs, and little enough that a candidate

@@ -31,7 +31,12 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
             tools.push(server);
         }
     }
-    if install(ctx, &tools, args.yes)? {
+    let mut installed = install(ctx, &tools, args.yes)?;
+    // After the brokers: where a browser cannot be had, they are there all the same.
+    if needs_browser(ctx)? {
+        installed |= install(ctx, &BROWSER, args.yes)?;
+    }
+    if installed {
         println!("Everything is installed.");
     } else {
         println!("Nothing is missing.");
@@ -48,6 +53,35 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
 pub fn offer(ctx: &Context, missing: &[Broker], yes: bool) -> Result<bool> {
     let tools: Vec<_> = missing.iter().map(|broker| Tool::Server(*broker)).collect();
     install(ctx, &tools, yes)
+}
+
+/// What the checks that look at a page need.
+pub const BROWSER: [Tool; 2] = [Tool::Browser, Tool::WebDriver];
+
+/// Whether an exercise has such checks.
+pub fn needs_browser(ctx: &Context) -> Result<bool> {
+    let exercises = ctx.exercises()?;
+    Ok(exercises.iter().any(|exercise| exercise.manifest.browser))
+}
+
+/// Installs the browser if it is missing and somebody agrees, or `yes` or `CI` does for everybody.
+///
+/// Without it only the checks that ask for it cannot be judged, and they say what to do. So nothing that goes wrong here is an
+/// error, and an answer that is no is remembered: nobody is asked twice.
+pub fn offer_browser(ctx: &Context, yes: bool) {
+    let refusal = ctx.state().join("without-browser");
+    let may_install = yes || ctx.ci || (ctx.terminal.can_ask && !refusal.exists());
+    if !may_install || BROWSER.iter().all(|tool| tool.find().is_some()) {
+        return;
+    }
+    eprintln!("Some checks look at a page with a browser, and there is none.");
+    if let Err(error) = install(ctx, &BROWSER, yes) {
+        eprintln!(
+            "{error:#}\nGoing on without: those checks cannot be judged, and nothing is taken from you."
+        );
+        // Only to spare a question; if it cannot be written, it is asked again.
+        let _ = std::fs::create_dir_all(ctx.state()).and_then(|()| std::fs::write(&refusal, ""));
+    }
 }
 
 /// Installs those of `tools` that are not there. True if there was something to install.
@@ -69,11 +103,14 @@ pub fn install(ctx: &Context, tools: &[Tool], yes: bool) -> Result<bool> {
             names(&missing)
         ))
     })?;
-    let packages: Vec<_> = missing
+    let mut packages: Vec<_> = missing
         .iter()
         .filter_map(|tool| manager.package(*tool))
         .collect();
-    if packages.len() < missing.len() {
+    let are_known = packages.len() == missing.len();
+    // One package may bring several.
+    packages.dedup();
+    if !are_known {
         return Err(Infrastructure(format!(
             "installing {}: this system's packages do not have it. Install it by hand, so that it is on PATH.",
             names(&missing)
@@ -221,6 +258,8 @@ fn name(tool: Tool) -> &'static str {
     match tool {
         Tool::Server(Broker::Redis) => "redis-server",
         Tool::Server(Broker::Amqp) => "rabbitmq-server",
+        Tool::Browser => "chromium",
+        Tool::WebDriver => "chromedriver",
         Tool::Mmdebstrap => "mmdebstrap",
         Tool::Linker => "a C compiler (cc)",
         Tool::Git => "git",

@@ -24,6 +24,10 @@ pub enum Manager {
 pub enum Tool {
     /// The server of a broker.
     Server(Broker),
+    /// A Chromium, for the checks that look at a page.
+    Browser,
+    /// The program that drives it, of the same version.
+    WebDriver,
     /// Builds a file system from a distribution's packages, for the images.
     Mmdebstrap,
     /// A C compiler and linker, which rustc links with.
@@ -59,6 +63,13 @@ impl Manager {
             (Tool::Server(Broker::Redis), Manager::Dnf | Manager::Brew) => Some("redis"),
             (Tool::Server(Broker::Amqp), Manager::Apt | Manager::Dnf) => Some("rabbitmq-server"),
             (Tool::Server(Broker::Amqp), Manager::Pacman | Manager::Brew) => Some("rabbitmq"),
+            // Chrome where Chromium is not kept up to date; it is the same engine.
+            (Tool::Browser, Manager::Brew) => Some("google-chrome"),
+            (Tool::Browser, _) => Some("chromium"),
+            (Tool::WebDriver, Manager::Apt) => Some("chromium-driver"),
+            (Tool::WebDriver, Manager::Dnf | Manager::Brew) => Some("chromedriver"),
+            // Arch has both in one package.
+            (Tool::WebDriver, Manager::Pacman) => Some("chromium"),
             (Tool::Mmdebstrap, Manager::Apt | Manager::Dnf) => Some("mmdebstrap"),
             (Tool::Mmdebstrap, Manager::Pacman | Manager::Brew) => None,
             (Tool::Linker, Manager::Apt) => Some("build-essential"),
@@ -114,7 +125,9 @@ impl Manager {
     /// The commands that a person types to get `tools`, joined for a terminal; `None` if this system has no package for one.
     pub fn advice(self, tools: &[Tool]) -> Option<String> {
         let packages: Option<Vec<_>> = tools.iter().map(|tool| self.package(*tool)).collect();
-        let commands = self.install(&packages?, Caller::of_this_process(true));
+        let mut packages = packages?;
+        packages.dedup();
+        let commands = self.install(&packages, Caller::of_this_process(true));
         let commands: Vec<_> = commands.iter().map(ToString::to_string).collect();
         Some(commands.join(" && "))
     }
@@ -167,6 +180,12 @@ impl fmt::Display for CommandLine {
 impl Tool {
     /// The program by which it is found, the first of several names that is there.
     pub fn find(self) -> Option<PathBuf> {
+        match self {
+            // The lab has to find the same ones, so it is the one who knows where they are.
+            Tool::Browser => return lab::browser::programs().into_iter().next(),
+            Tool::WebDriver => return lab::browser::driver(),
+            _ => {}
+        }
         self.programs()
             .iter()
             .find_map(|program| find_program(program))
@@ -177,6 +196,7 @@ impl Tool {
         match self {
             Tool::Server(Broker::Redis) => &["redis-server"],
             Tool::Server(Broker::Amqp) => &["rabbitmq-server"],
+            Tool::Browser | Tool::WebDriver => &[],
             Tool::Mmdebstrap => &["mmdebstrap"],
             Tool::Linker => &["cc", "gcc", "clang"],
             Tool::Git => &["git"],
@@ -247,6 +267,17 @@ mod tests {
     #[test]
     fn nothing_to_install_is_no_command() {
         assert!(shown(Manager::Apt, &[], Caller::Root).is_empty());
+    }
+
+    #[test]
+    fn every_system_has_a_browser_and_what_drives_it() {
+        let packages = |manager: Manager| {
+            [Tool::Browser, Tool::WebDriver].map(|tool| manager.package(tool).unwrap())
+        };
+        assert_eq!(packages(Manager::Apt), ["chromium", "chromium-driver"]);
+        assert_eq!(packages(Manager::Dnf), ["chromium", "chromedriver"]);
+        assert_eq!(packages(Manager::Pacman), ["chromium", "chromium"]);
+        assert_eq!(packages(Manager::Brew), ["google-chrome", "chromedriver"]);
     }
 
     #[test]

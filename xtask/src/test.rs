@@ -35,12 +35,21 @@ pub struct Args {
 /// Runs `cargo xtask test`.
 pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     let brokers = setup::brokers(ctx)?;
-    let servers: Vec<_> = brokers.iter().map(|broker| Tool::Server(*broker)).collect();
+    // Asked for at once and before anything runs: nobody wants a question in the middle.
+    let mut tools: Vec<_> = brokers.iter().map(|broker| Tool::Server(*broker)).collect();
+    // The lab's own tests drive a browser, whatever the exercises need.
+    tools.extend(setup::BROWSER);
+    if !args.fast {
+        tools.extend(images::tools(&brokers));
+    }
     setup::components(&["rustfmt", "clippy"])?;
-    setup::install(ctx, &servers, args.yes)?;
+    setup::install(ctx, &tools, args.yes)?;
 
     let mut steps = Steps::new(ctx)?;
     sources(ctx, &mut steps)?;
+    if !args.fast {
+        containers(ctx, &mut steps, &brokers)?;
+    }
     crates(ctx, &mut steps, args.fast)?;
     candidates(ctx, &mut steps, args.fast)?;
     if args.fast {
@@ -49,7 +58,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
         );
         println!("All of it: cargo xtask test");
     } else {
-        ladder(ctx, &mut steps, &brokers)?;
+        ladder(ctx, &mut steps)?;
         steps.command(
             "book",
             run::cargo(ctx, "run", "book", false).args(["--", "--check"]),
@@ -173,23 +182,33 @@ fn undeserved(grade: &Grade) -> Vec<String> {
     found
 }
 
-/// Each way in which a broker can be had supplies one that a stage passes on.
-fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
+/// The images that the tests ask for. They come before the tests: where an engine answers, it is held to be able to supply them.
+fn containers(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
+    if let Engine::Missing(why) = images::engine() {
+        println!("No container engine answers, so no broker is tried in a container: {why}");
+        return Ok(());
+    }
+    steps.step("images", || {
+        for broker in brokers {
+            images::ensure(ctx, *broker, false)?;
+        }
+        Ok(Vec::new())
+    })
+}
+
+/// Each way in which a broker can be had supplies one that a stage passes on. One exercise stands for all that need the same brokers.
+fn ladder(ctx: &Context, steps: &mut Steps) -> Result<()> {
     // A place without warm brokers: they would come before every other way.
     let state = tempfile::tempdir().context("creating a temporary folder")?;
-    let concerned: Vec<_> = ctx
-        .exercises()?
-        .iter()
+    let concerned: Vec<_> = one_for_each_set_of_brokers(ctx.exercises()?)
+        .into_iter()
         .filter_map(|exercise| Some((exercise, exercise.manifest.stages.first()?)))
         .collect();
-    let engine = images::engine();
-    if let Engine::Missing(why) = &engine {
-        println!("No container engine answers, so there is no way to a broker to try there: {why}");
-    }
+    let has_engine = matches!(images::engine(), Engine::Ready(_));
     for (exercise, stage) in concerned {
         let label = exercise.stage_label(stage.id);
         let name = exercise.name();
-        let keeper = brokers::keep(ctx, brokers)?;
+        let keeper = brokers::keep(ctx, &exercise.manifest.brokers)?;
         let mut given = grade_on(ctx, state.path(), &label)?;
         let endpoints = keeper.endpoints();
         for (broker, url) in [
@@ -201,14 +220,7 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         steps.command(&format!("{name} on a broker that was given"), &mut given)?;
         drop(keeper);
 
-        if let Engine::Ready(_) = &engine {
-            let needed = &exercise.manifest.brokers;
-            steps.step(&format!("images for {name}"), || {
-                for broker in needed {
-                    images::ensure(ctx, *broker, false)?;
-                }
-                Ok(Vec::new())
-            })?;
+        if has_engine {
             let mut contained = grade_on(ctx, state.path(), &label)?;
             contained.env("WORKBOOK_BROKERS", "docker");
             steps.command(
@@ -221,6 +233,20 @@ fn ladder(ctx: &Context, steps: &mut Steps, brokers: &[Broker]) -> Result<()> {
         steps.command(&format!("{name} on a broker as a process"), &mut native)?;
     }
     Ok(())
+}
+
+/// The first exercise of each set of brokers that some exercise needs, in whatever order its manifest names them.
+fn one_for_each_set_of_brokers(exercises: &[Exercise]) -> Vec<&Exercise> {
+    let mut seen = Vec::new();
+    let mut chosen = Vec::new();
+    for exercise in exercises {
+        let set = brokers::wanted(&exercise.manifest.brokers);
+        if !set.is_empty() && !seen.contains(&set) {
+            seen.push(set);
+            chosen.push(exercise);
+        }
+    }
+    chosen
 }
 
 /// Grades a stage of the reference with no broker named yet.
@@ -258,10 +284,35 @@ mod tests {
             max: 0,
             unjudged: 0,
             candidate: String::new(),
+            arguments: String::new(),
             seed: 0,
             exercises: vec![graded(verdicts)],
             timings: Default::default(),
         }
+    }
+
+    #[test]
+    fn each_way_to_a_broker_is_tried_once_for_each_set_of_brokers() {
+        use Broker::{Amqp, Redis};
+        let sets: [&[Broker]; 7] = [
+            &[],
+            &[Redis],
+            &[Amqp, Redis],
+            &[Redis],
+            &[Redis, Amqp],
+            &[Amqp],
+            &[Redis, Redis],
+        ];
+        let mut exercises = Vec::new();
+        for (number, set) in (1..).zip(sets) {
+            let mut exercise = crate::manifest::tests::sample();
+            exercise.number = number;
+            exercise.manifest.brokers = set.to_vec();
+            exercises.push(exercise);
+        }
+        let chosen = one_for_each_set_of_brokers(&exercises);
+        let numbers: Vec<_> = chosen.iter().map(|exercise| exercise.number).collect();
+        assert_eq!(numbers, [2, 3, 6]);
     }
 
     #[test]

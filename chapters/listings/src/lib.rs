@@ -1,4 +1,5 @@
-//! The listings of the book. Each module is one listing: a small program against a real Redis.
+//! The listings of the book. Each module is one listing: a small program against a real Redis,
+//! or between sockets of this machine.
 //!
 //! A listing is given the address of a Redis and the name of a stream that nobody else uses.
 //! What it prints is compared with `output/NAME.txt` by this crate's test, so the output that
@@ -7,6 +8,7 @@
 pub mod consuming;
 pub mod crashes;
 pub mod cut;
+pub mod feed;
 pub mod first;
 pub mod giving_up;
 pub mod going_fast;
@@ -17,9 +19,33 @@ pub mod recorded;
 pub mod sending;
 pub mod sharing;
 pub mod slots;
+pub mod sockets;
+pub mod sse_beating;
+pub mod sse_durable;
+pub mod sse_expiring;
+pub mod sse_fanning;
+pub mod sse_first;
+pub mod sse_framing;
+pub mod sse_limits;
+pub mod sse_resuming;
+pub mod sse_slow;
+pub mod sse_stopping;
 pub mod staying_bounded;
 pub mod stopping;
 pub mod timeouts;
+pub mod ws_broadcast;
+pub mod ws_first;
+pub mod ws_frames;
+pub mod ws_halves;
+pub mod ws_heartbeat;
+pub mod ws_nodes;
+pub mod ws_pongs;
+pub mod ws_refusing;
+pub mod ws_resuming;
+pub mod ws_rooms;
+pub mod ws_sessions;
+pub mod ws_slow;
+pub mod ws_stopping;
 
 /// The names of the listings, in the order of the book.
 pub const NAMES: &[&str] = &[
@@ -38,6 +64,29 @@ pub const NAMES: &[&str] = &[
     "cut",
     "histories",
     "recorded",
+    "ws_first",
+    "ws_frames",
+    "ws_sessions",
+    "ws_broadcast",
+    "ws_rooms",
+    "ws_refusing",
+    "ws_heartbeat",
+    "ws_halves",
+    "ws_slow",
+    "ws_pongs",
+    "ws_resuming",
+    "ws_nodes",
+    "ws_stopping",
+    "sse_first",
+    "sse_framing",
+    "sse_fanning",
+    "sse_resuming",
+    "sse_expiring",
+    "sse_beating",
+    "sse_slow",
+    "sse_durable",
+    "sse_limits",
+    "sse_stopping",
 ];
 
 /// Runs one listing by its name; it prints to standard output.
@@ -61,6 +110,29 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "cut" => cut::run(redis, stream).await?,
         "histories" => histories::run(),
         "recorded" => recorded::run(redis, stream).await?,
+        "ws_first" => ws_first::run().await?,
+        "ws_frames" => ws_frames::run().await?,
+        "ws_sessions" => ws_sessions::run().await?,
+        "ws_broadcast" => ws_broadcast::run().await?,
+        "ws_rooms" => ws_rooms::run(),
+        "ws_refusing" => ws_refusing::run().await?,
+        "ws_heartbeat" => ws_heartbeat::run().await?,
+        "ws_halves" => ws_halves::run().await?,
+        "ws_slow" => ws_slow::run().await?,
+        "ws_pongs" => ws_pongs::run(),
+        "ws_resuming" => ws_resuming::run(),
+        "ws_nodes" => ws_nodes::run(redis, stream).await?,
+        "ws_stopping" => ws_stopping::run().await?,
+        "sse_first" => sse_first::run().await?,
+        "sse_framing" => sse_framing::run(),
+        "sse_fanning" => sse_fanning::run().await?,
+        "sse_resuming" => sse_resuming::run().await?,
+        "sse_expiring" => sse_expiring::run(),
+        "sse_beating" => sse_beating::run().await?,
+        "sse_slow" => sse_slow::run().await?,
+        "sse_durable" => sse_durable::run(redis, stream).await?,
+        "sse_limits" => sse_limits::run().await?,
+        "sse_stopping" => sse_stopping::run().await?,
         other => anyhow::bail!(
             "there is no listing {other}; there are {}",
             NAMES.join(", ")

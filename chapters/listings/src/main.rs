@@ -21,7 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(name: &str) -> anyhow::Result<()> {
-    let keeper = Keeper::start(Wanted { redis: true, amqp: false }).await?;
+    let keeper = Keeper::start(Wanted { redis: true, ..Wanted::default() }).await?;
     let redis = keeper
         .endpoints()
         .redis

@@ -25,8 +25,8 @@ fn main() -> ExitCode {
 
 fn run(filter: &str) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting Tokio")?;
-    let keeper =
-        runtime.block_on(Keeper::start(Wanted { redis: true, amqp: false }))?;
+    let keeper = runtime
+        .block_on(Keeper::start(Wanted { redis: true, ..Wanted::default() }))?;
     let redis = keeper
         .endpoints()
         .redis

@@ -47,7 +47,7 @@ fn run() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     let keeper = runtime.block_on(Keeper::start(Wanted {
         redis: true,
-        amqp: false,
+        ..Wanted::default()
     }))?;
     let url = keeper
         .endpoints()

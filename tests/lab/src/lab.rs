@@ -9,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::brokers::{Endpoints, OwnRedis, Redis};
+use crate::browser::Browser;
 use crate::history::History;
 use crate::process::ServiceBuilder;
 use crate::stall::StallWatch;
@@ -174,6 +175,21 @@ impl Lab {
                 "this check needs RabbitMQ, and the run was started without one",
             )
         })
+    }
+
+    /// A browser for this check alone, with an empty profile; see [`browser`](crate::browser). Each
+    /// call starts another one, which takes a second or two and some hundred megabytes. A check that
+    /// uses one wants a limit of 120 seconds.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when there is none on this machine, with what to do about it.
+    pub async fn browser(&self) -> Result<Browser, Failure> {
+        let desk = self.inner.brokers.browser.as_deref().ok_or_else(|| {
+            Failure::infrastructure(
+                "this check needs a browser, and the run was started without one: its exercise.toml has to say `browser = true`, and its suite `.browser()`",
+            )
+        })?;
+        Browser::start(self, desk).await
     }
 
     /// Prepares the candidate's service with these arguments.

@@ -4,6 +4,7 @@
 //! promise. Around it the lab supplies what such a judgement needs:
 //!
 //! - [`brokers`]: a real Redis or RabbitMQ, from whatever this machine has;
+//! - [`browser`]: a headless Chromium that looks at the candidate's page;
 //! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`faults`]: a proxy that breaks connections at chosen events of the protocol;
 //! - [`process`]: the candidate's service as a child that can be killed and paused;
@@ -23,6 +24,7 @@ mod suite;
 mod workspace;
 
 pub mod brokers;
+pub mod browser;
 pub mod clients;
 pub mod faults;
 pub mod history;
@@ -30,6 +32,7 @@ pub mod judge;
 pub mod process;
 
 pub use brokers::{OwnRedis, Redis};
+pub use browser::{Browser, Page};
 pub use check::{Check, Outcome};
 pub use failure::{Code, Details, Failure, Kind};
 pub use lab::Lab;

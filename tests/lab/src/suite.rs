@@ -50,6 +50,7 @@ impl Suite {
             wanted: Wanted {
                 redis: true,
                 amqp: false,
+                browser: false,
             },
             stages: Vec::new(),
         }
@@ -57,7 +58,15 @@ impl Suite {
 
     /// Says which brokers the checks need, instead of Redis alone.
     pub fn brokers(mut self, wanted: Wanted) -> Self {
+        let browser = self.wanted.browser;
         self.wanted = wanted;
+        self.wanted.browser |= browser;
+        self
+    }
+
+    /// Says that some checks look at a page with a [browser](crate::browser).
+    pub fn browser(mut self) -> Self {
+        self.wanted.browser = true;
         self
     }
 

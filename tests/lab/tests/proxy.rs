@@ -793,6 +793,7 @@ async fn refusing_leaves_old_connections_alone() {
     proxy.refuse(true);
     assert!(patiently(try_connect(&proxy.url())).await.is_err());
     let _: String = redis::cmd("PING").query_async(&mut old).await.unwrap();
+    assert!(proxy.refused() > 0, "somebody knocked, and nobody counted");
     proxy.refuse(false);
     connect(&proxy.url()).await;
 }

@@ -36,8 +36,10 @@ pub fn render(grade: &Grade, timings: bool) -> String {
             continue;
         }
         if let Some(error) = &exercise.compile_error {
+            let note = error.note.as_deref().unwrap_or("it does not compile");
             text.push_str(&format!(
-                "\nIt does not compile:\n\n{}",
+                "\n{}:\n\n{}",
+                super::capitalized(note),
                 fenced(&error.rendered)
             ));
             continue;

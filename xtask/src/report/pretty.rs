@@ -83,18 +83,21 @@ impl Page<'_> {
             return text;
         }
         if let Some(error) = &exercise.compile_error {
-            text.push_str(&format!(
-                "{}\n{}\n",
-                self.rule("It does not compile"),
-                error.rendered
-            ));
+            text.push_str(&format!("{}\n", self.rule("It does not compile")));
+            if let Some(note) = &error.note {
+                text.push_str(&format!(
+                    "{}\n\n",
+                    self.wrapped(&format!("{}.", super::capitalized(note)), "")
+                ));
+            }
+            text.push_str(&format!("{}\n", error.rendered));
             if error.more > 0 {
                 text.push_str(&self.paint.dim(&format!("and {} more errors\n", error.more)));
             }
             text.push('\n');
             return text;
         }
-        text.push_str(&self.findings(exercise, grade.seed));
+        text.push_str(&self.findings(exercise, grade));
         text
     }
 
@@ -129,7 +132,7 @@ impl Page<'_> {
     }
 
     /// The first check that does not pass in full, the others in a line each.
-    fn findings(&self, exercise: &ExerciseGrade, seed: u64) -> String {
+    fn findings(&self, exercise: &ExerciseGrade, grade: &Grade) -> String {
         let open: Vec<(&StageGrade, &CheckGrade)> = exercise
             .checks()
             .filter(|(_, check)| check.verdict != Verdict::Passed)
@@ -140,7 +143,7 @@ impl Page<'_> {
         let Some((stage, check)) = first else {
             return text;
         };
-        text.push_str(&self.expanded(exercise, stage, check, seed));
+        text.push_str(&self.expanded(exercise, stage, check, grade));
         let (unwritten, found): (Vec<_>, Vec<_>) = open
             .iter()
             .filter(|(_, other)| other.name != check.name && other.verdict != Verdict::Blocked)
@@ -174,7 +177,7 @@ impl Page<'_> {
         exercise: &ExerciseGrade,
         stage: &StageGrade,
         check: &CheckGrade,
-        seed: u64,
+        grade: &Grade,
     ) -> String {
         let label = format!("{}.{}", exercise.number, stage.id);
         let mut text = format!("{}\n", self.rule(&format!("{label}  {}", check.title())));
@@ -206,9 +209,13 @@ impl Page<'_> {
             text.push_str(&self.field("Picture", &self.ctx.shown(picture)));
         }
         text.push_str(&self.field("Read on", &format!("{}#{}", exercise.chapter, stage.anchor)));
-        let again = format!("cargo xtask grade {label} --seed {seed}");
-        text.push_str(&self.field("Again", &self.paint.command(&again)));
-        text.push('\n');
+        let again = format!("{} --seed {}", command_of(grade, &label), grade.seed);
+        // Never broken: it is there to be copied.
+        text.push_str(&format!(
+            "{}{}\n\n",
+            self.paint.dim(&format!("{:<10}", "Again")),
+            self.paint.command(&again)
+        ));
         text
     }
 
@@ -260,7 +267,7 @@ impl Page<'_> {
         {
             return step(
                 "make it compile, then ",
-                &format!("cargo xtask grade {}", exercise.number),
+                &command_of(grade, &exercise.number.to_string()),
             );
         }
         if grade
@@ -284,7 +291,7 @@ impl Page<'_> {
                 check.blocked_by.unwrap_or(stage.id)
             );
             if check.verdict == Verdict::Infrastructure {
-                return step("run again: ", &format!("cargo xtask grade {label}"));
+                return step("run again: ", &command_of(grade, &label));
             }
             return match &check.code {
                 Some(code) => step(
@@ -375,6 +382,12 @@ fn first_to_mend<'a>(
         .min_by_key(|(_, check)| urgency(check.verdict))
 }
 
+/// The command that grades the same candidate.
+fn command_of(grade: &Grade, what: &str) -> String {
+    let command = format!("cargo xtask grade {what} {}", grade.arguments);
+    command.trim_end().to_string()
+}
+
 fn blocked_by(stage: &StageGrade) -> Option<u32> {
     stage.checks.iter().find_map(|check| check.blocked_by)
 }
@@ -457,6 +470,38 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_commands_to_type_name_the_candidate() {
+        let mut failed = grade(&[&[Failed], &[Passed], &[Passed]]);
+        failed.arguments = "--candidate 'submissions/ada l'".into();
+        let text = shown(&failed);
+        let again = "cargo xtask grade 1.1 --candidate 'submissions/ada l' --seed 7\n";
+        assert!(text.contains(again), "{text}");
+        let mut unjudged = grade(&[&[Infrastructure], &[Passed], &[Passed]]);
+        unjudged.arguments = "--solution".into();
+        let text = shown(&unjudged);
+        assert!(
+            text.ends_with("run again: cargo xtask grade 1.1 --solution\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_changed_signature_is_told_before_the_compilers_words() {
+        let mut broken = grade(&[&[Verdict::Broken], &[], &[]]);
+        broken.exercises[0].compile_error = Some(crate::build::CompileError {
+            file: None,
+            line: None,
+            message: "error: x".into(),
+            rendered: "error: x\n --> queue.rs".into(),
+            more: 0,
+            note: Some("your code compiles, but the checks do not".into()),
+        });
+        let text = shown(&broken);
+        let told = "\nYour code compiles, but the checks do not.\n\nerror: x\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

@@ -23,10 +23,7 @@ fn row(grade: &Grade) -> [String; 6] {
         grade.count(Verdict::Infrastructure),
     );
     let trouble = grade.exercises.iter().find_map(|exercise| {
-        let broken = exercise
-            .compile_error
-            .as_ref()
-            .map(|error| format!("does not compile: {error}"));
+        let broken = exercise.compile_error.as_ref().map(|error| error.summary());
         broken.or_else(|| exercise.trouble.as_ref()?.lines().next().map(String::from))
     });
     [

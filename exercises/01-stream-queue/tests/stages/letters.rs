@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use stream_queue::{Consumer, DeadLetters, WorkOptions};
 
-use crate::queue::{Queue, Seen, on_a_fair_clock};
+use crate::queue::{Gate, Queue, Seen, on_a_fair_clock};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -17,6 +17,7 @@ pub fn checks() -> Vec<Check> {
         a_retry_leaves_an_entry_in_other_hands_alone,
         an_entry_that_waits_for_its_retry_is_kept,
         a_panic_before_the_first_await_is_a_failure_too,
+        a_retry_takes_the_slot_of_the_read_under_way,
     ]
 }
 
@@ -298,5 +299,39 @@ async fn a_panic_before_the_first_await_is_a_failure_too(lab: Lab) -> Outcome {
         letter.text("_id"),
         letter.text("_reason")
     );
+    Ok(())
+}
+
+async fn a_retry_takes_the_slot_of_the_read_under_way(lab: Lab) -> Outcome {
+    lab.promise("Never more than `concurrency` entries are at work in a worker or delivered to it for the first time: a retry that falls due while a read is under way needs a slot, and the read may bring an entry at any moment.");
+    let queue = Queue::new(&lab).await?;
+    let (gate, seen) = (Gate::closed(), Seen::default());
+    let (waiting, started) = (gate.clone(), seen.clone());
+    let options = WorkOptions {
+        first_retry: Duration::from_millis(300),
+        ..queue.options("c1")
+    };
+    let mut worker = queue.worker_with(options, move |entry| {
+        started.add(&entry);
+        let gate = waiting.clone();
+        async move {
+            if entry.deliveries == 1 {
+                return Err("not at the first try".to_owned());
+            }
+            gate.passed().await;
+            Ok(())
+        }
+    });
+    queue.put(1).await?;
+    queue
+        .until(
+            &mut [&mut worker],
+            "the second try to be at work",
+            || async { Ok(seen.count() == 2) },
+        )
+        .await?;
+    queue.waits_without_a_slot("c1").await?;
+    gate.open();
+    worker.finish(&lab).await?;
     Ok(())
 }

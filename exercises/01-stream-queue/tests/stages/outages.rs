@@ -22,20 +22,12 @@ async fn handlers_go_on_while_redis_is_away(lab: Lab) -> Outcome {
     let queue = Queue::new(&lab).await?;
     queue.put(3).await?;
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
     let options = WorkOptions {
         concurrency: 4,
         visibility: Duration::from_secs(30),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        started.add(&entry);
-        let gate = waiting.clone();
-        async move {
-            gate.passed().await;
-            Ok(())
-        }
-    });
+    let mut worker = queue.waiting_worker(options, &gate, &seen);
     queue
         .until(
             &mut [&mut worker],
@@ -83,7 +75,7 @@ async fn handlers_go_on_while_redis_is_away(lab: Lab) -> Outcome {
 }
 
 async fn a_long_outage_ends_no_worker(lab: Lab) -> Outcome {
-    lab.promise("However long Redis is away, the worker tries to get back to it, and goes on when it is there.");
+    lab.promise("However long Redis is away, the worker tries to get back to it, with growing pauses, and goes on when it is there.");
     let queue = Queue::new(&lab).await?;
     let seen = Seen::default();
     let mut worker = queue.noting_worker(queue.options("c1"), &seen);
@@ -102,6 +94,12 @@ async fn a_long_outage_ends_no_worker(lab: Lab) -> Outcome {
     proxy.cut_all();
     queue.put(1).await?;
     lab.within(Duration::from_secs(12)).await;
+    // Growing pauses make some dozens of attempts, whatever they begin with. A loop makes as many as it can.
+    let knocked = proxy.refused();
+    ensure!(
+        knocked < 500,
+        "in twelve seconds without Redis the worker opened {knocked} connections, each refused at once: it does not pause between two attempts, and a Redis that comes back finds every worker doing the same"
+    );
     proxy.refuse(false);
     queue
         .until(

@@ -16,6 +16,7 @@ pub fn checks() -> Vec<Check> {
         own_entries_are_not_abandoned,
         deleted_entries_hide_no_others,
         what_was_left_is_taken_as_slots_are_free,
+        a_claim_takes_the_slot_of_the_read_under_way,
         abandoned_entries_do_not_wait_for_a_quiet_moment.limit_secs(90),
     ]
 }
@@ -227,20 +228,12 @@ async fn what_was_left_is_taken_as_slots_are_free(lab: Lab) -> Outcome {
     queue.age("c1", &own, Duration::ZERO, 1).await?;
     queue.age("gone", &left, HOUR, 1).await?;
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
     let options = WorkOptions {
         concurrency: 3,
         visibility: Duration::from_secs(2),
         ..queue.options("c1")
     };
-    let mut worker = queue.worker_with(options, move |entry| {
-        started.add(&entry);
-        let gate = waiting.clone();
-        async move {
-            gate.passed().await;
-            Ok(())
-        }
-    });
+    let mut worker = queue.waiting_worker(options, &gate, &seen);
     queue
         .until(
             &mut [&mut worker],
@@ -283,6 +276,38 @@ async fn what_was_left_is_taken_as_slots_are_free(lab: Lab) -> Outcome {
             entry.deliveries
         );
     }
+    Ok(())
+}
+
+async fn a_claim_takes_the_slot_of_the_read_under_way(lab: Lab) -> Outcome {
+    lab.promise("Never more than `concurrency` entries are delivered to a worker at once, wherever they come from: what it takes over while a read is under way needs a slot, and the read may bring an entry at any moment.");
+    let queue = Queue::new(&lab).await?;
+    queue.put(1).await?;
+    queue.create_group(&queue.group).await?;
+    let left = queue.deliver_to(&queue.group, "gone", 1).await?;
+    let (gate, seen) = (Gate::closed(), Seen::default());
+    let options = WorkOptions {
+        visibility: Duration::from_millis(600),
+        ..queue.options("c1")
+    };
+    let mut worker = queue.waiting_worker(options, &gate, &seen);
+    queue
+        .until(&mut [&mut worker], "the worker to read", || async {
+            Ok(queue.redis.proxy().is_blocked())
+        })
+        .await?;
+    // Now it is abandoned, and the worker waits in its read.
+    queue.age("gone", &left, HOUR, 1).await?;
+    queue
+        .until(
+            &mut [&mut worker],
+            "the abandoned entry to be at work",
+            || async { Ok(seen.has(&left[0])) },
+        )
+        .await?;
+    queue.waits_without_a_slot("c1").await?;
+    gate.open();
+    worker.finish(&lab).await?;
     Ok(())
 }
 

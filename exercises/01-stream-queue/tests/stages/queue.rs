@@ -196,6 +196,20 @@ impl Queue {
             .await?)
     }
 
+    /// Adds an entry while `consumer`, with a concurrency of one, has a handler at work: it must stay in the stream.
+    pub async fn waits_without_a_slot(&self, consumer: &str) -> Outcome {
+        let id = self.put(1).await?.remove(0);
+        self.lab.within(Duration::from_millis(700)).await;
+        let pending = self.pending().await?;
+        let taken = pending.iter().find(|entry| entry.id == id);
+        lab::ensure!(
+            taken.is_none_or(|entry| entry.consumer != consumer),
+            "SQ20",
+            "`{consumer}` has a concurrency of 1 and a handler at work; entry {id}, added after that, was delivered to it all the same, and now waits inside the worker, where no other worker can have it"
+        );
+        Ok(())
+    }
+
     /// Every pending entry of the group.
     pub async fn pending(&self) -> Result<Vec<Pending>, Failure> {
         let reply: redis::RedisResult<Vec<(String, String, u64, u64)>> = redis::cmd("XPENDING")
@@ -286,6 +300,19 @@ impl Queue {
         self.worker_with(options, move |entry| {
             seen.add(&entry);
             async { Ok(()) }
+        })
+    }
+
+    /// Starts `work` with a handler that notes each entry in `seen`, waits at the gate and succeeds.
+    pub fn waiting_worker(&self, options: WorkOptions, gate: &Gate, seen: &Seen) -> Worker {
+        let (gate, seen) = (gate.clone(), seen.clone());
+        self.worker_with(options, move |entry| {
+            seen.add(&entry);
+            let gate = gate.clone();
+            async move {
+                gate.passed().await;
+                Ok(())
+            }
         })
     }
 

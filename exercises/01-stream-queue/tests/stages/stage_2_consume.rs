@@ -298,16 +298,8 @@ async fn an_entry_stays_pending_until_its_handler_succeeded(lab: Lab) -> Outcome
     let queue = Queue::new(&lab).await?;
     let gate = Gate::closed();
     let seen = Seen::default();
-    let (waiting, started) = (gate.clone(), seen.clone());
     let ids = queue.put(1).await?;
-    let mut worker = queue.worker_with(queue.options("c1"), move |entry| {
-        started.add(&entry);
-        let gate = waiting.clone();
-        async move {
-            gate.passed().await;
-            Ok(())
-        }
-    });
+    let mut worker = queue.waiting_worker(queue.options("c1"), &gate, &seen);
     queue
         .until(&mut [&mut worker], "the handler to start", || async {
             Ok(seen.count() > 0)

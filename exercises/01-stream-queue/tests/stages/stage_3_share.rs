@@ -27,17 +27,8 @@ async fn two_workers_share_the_entries(lab: Lab) -> Outcome {
     queue.put(100).await?;
     let gate = Gate::closed();
     let (one, two) = (Seen::default(), Seen::default());
-    let start = |consumer: &str, seen: &Seen| {
-        let (gate, seen) = (gate.clone(), seen.clone());
-        queue.worker_with(queue.options(consumer), move |entry| {
-            seen.add(&entry);
-            let gate = gate.clone();
-            async move {
-                gate.passed().await;
-                Ok(())
-            }
-        })
-    };
+    let start =
+        |consumer: &str, seen: &Seen| queue.waiting_worker(queue.options(consumer), &gate, seen);
     let mut first = start("c1", &one);
     let mut second = start("c2", &two);
     queue
@@ -306,20 +297,13 @@ async fn an_acknowledgement_does_not_wait_behind_a_blocking_read(lab: Lab) -> Ou
     let queue = Queue::new(&lab).await?;
     let id = queue.put(1).await?.remove(0);
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
-    let mut worker = queue.worker_with(
+    let mut worker = queue.waiting_worker(
         WorkOptions {
             concurrency: 2,
             ..queue.options("c1")
         },
-        move |entry| {
-            started.add(&entry);
-            let gate = waiting.clone();
-            async move {
-                gate.passed().await;
-                Ok(())
-            }
-        },
+        &gate,
+        &seen,
     );
     queue
         .until(&mut [&mut worker], "the handler to start", || async {

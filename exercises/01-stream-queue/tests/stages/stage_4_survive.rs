@@ -272,22 +272,12 @@ async fn long_running(lab: Lab, visibility: Duration) -> Outcome {
     let id = queue.put(1).await?.remove(0);
     let (gate, seen) = (Gate::closed(), Seen::default());
     let start = |consumer: &str| {
-        let (gate, seen) = (gate.clone(), seen.clone());
-        queue.worker_with(
-            WorkOptions {
-                visibility,
-                concurrency: 2,
-                ..queue.options(consumer)
-            },
-            move |entry| {
-                seen.add(&entry);
-                let gate = gate.clone();
-                async move {
-                    gate.passed().await;
-                    Ok(())
-                }
-            },
-        )
+        let options = WorkOptions {
+            visibility,
+            concurrency: 2,
+            ..queue.options(consumer)
+        };
+        queue.waiting_worker(options, &gate, &seen)
     };
     let mut busy = start("busy");
     queue

@@ -29,20 +29,13 @@ async fn what_is_in_flight_is_finished_and_nothing_new_is_begun(lab: Lab) -> Out
     let queue = Queue::new(&lab).await?;
     queue.put(12).await?;
     let (gate, seen) = (Gate::closed(), Seen::default());
-    let (waiting, started) = (gate.clone(), seen.clone());
-    let mut worker = queue.worker_with(
+    let mut worker = queue.waiting_worker(
         WorkOptions {
             concurrency: 3,
             ..queue.options("c1")
         },
-        move |entry| {
-            started.add(&entry);
-            let gate = waiting.clone();
-            async move {
-                gate.passed().await;
-                Ok(())
-            }
-        },
+        &gate,
+        &seen,
     );
     queue
         .until(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::desk::Desk;
 use super::keeper::{Brokers, DETACHED, KEEP, Report, force_for};
 use super::ladder::{Broker, Running};
 use super::sweep::{self, Home};
@@ -46,11 +47,20 @@ async fn keep(wanted: Wanted, detached: bool) {
         result = start_all(wanted, &mut running) => result,
     };
     match result {
-        Ok((_home, brokers)) => {
+        Ok((home, mut brokers)) => {
+            let desk = match wanted.browser {
+                // Without one, the checks that come to it say so.
+                true => Desk::open(home.path()).await.ok(),
+                false => None,
+            };
+            brokers.browser = desk.as_ref().map(Desk::address);
             say(&Report {
                 result: Ok(brokers),
             });
             unwanted.await;
+            if let Some(desk) = desk {
+                desk.close().await;
+            }
             stop_all(running).await;
         }
         Err(unavailable) => {

@@ -25,6 +25,7 @@ const CLEANUP: Duration = Duration::from_secs(20);
 pub struct Keeper {
     redis: Option<Served>,
     amqp: Option<Served>,
+    browser: Option<String>,
     process: Option<Process>,
 }
 
@@ -46,6 +47,9 @@ pub(super) struct Report {
 pub(super) struct Brokers {
     pub(super) redis: Option<Served>,
     pub(super) amqp: Option<Served>,
+    /// The address of the desk for browsers.
+    #[serde(default)]
+    pub(super) browser: Option<String>,
     /// The keeper's directory, by whose lock one sees whether it lives.
     pub(super) home: std::path::PathBuf,
 }
@@ -63,6 +67,7 @@ impl Keeper {
         let mut keeper = Keeper {
             redis: None,
             amqp: None,
+            browser: None,
             process: None,
         };
         let mut missing = wanted;
@@ -79,16 +84,18 @@ impl Keeper {
             keeper.process = Some(child);
             keeper.redis = keeper.redis.or(brokers.redis);
             keeper.amqp = keeper.amqp.or(brokers.amqp);
+            keeper.browser = brokers.browser;
         }
         Ok(keeper)
     }
 
-    /// The URLs of the brokers.
+    /// Where the brokers are.
     pub fn endpoints(&self) -> Endpoints {
         let url = |served: &Option<Served>| served.as_ref().map(|served| served.url.clone());
         Endpoints {
             redis: url(&self.redis),
             amqp: url(&self.amqp),
+            browser: self.browser.clone(),
         }
     }
 
@@ -209,7 +216,11 @@ async fn launch(wanted: Wanted, mode: &str) -> Result<(Process, Brokers), Unavai
 }
 
 fn names(wanted: Wanted) -> String {
-    let names = [(wanted.redis, "redis"), (wanted.amqp, "amqp")];
+    let names = [
+        (wanted.redis, "redis"),
+        (wanted.amqp, "amqp"),
+        (wanted.browser, "browser"),
+    ];
     let names: Vec<&str> = names
         .iter()
         .filter(|(wanted, _)| *wanted)

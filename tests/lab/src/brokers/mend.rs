@@ -21,6 +21,22 @@ pub(super) fn install(debian: &str, fedora: &str, arch: &str, brew: &str) -> Opt
     }
 }
 
+/// The command that supplies a browser and its driver.
+pub(super) fn browser() -> Option<String> {
+    let by_hand = install(
+        "chromium chromium-driver",
+        "chromium chromedriver",
+        "chromium",
+        "google-chrome chromedriver",
+    );
+    Some(match by_hand {
+        Some(command) => format!("cargo xtask setup   (or: {command})"),
+        None => {
+            "install Chromium and the chromedriver of its version, so that both are on PATH".into()
+        }
+    })
+}
+
 /// The command that makes a container engine answer.
 pub(super) fn engine() -> Option<String> {
     if which::which("docker").is_err() {

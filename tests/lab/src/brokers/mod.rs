@@ -9,6 +9,9 @@
 //!
 //! `WORKBOOK_BROKERS=docker` or `native` allows only the second or only the third.
 //!
+//! A run whose checks need one also has a desk for [browsers](crate::browser). Nothing is started
+//! there before a check asks, and a machine without a browser is no reason to start no broker.
+//!
 //! # Who removes them
 //! What the ladder starts belongs to a [`Keeper`]: a process of its own, outside the terminal's
 //! foreground group, that holds the brokers until its standard input ends. That happens however
@@ -17,6 +20,7 @@
 //! swept when the next keeper starts, see [`mod@sweep`].
 
 mod container;
+mod desk;
 mod force;
 mod handle;
 mod health;

@@ -59,11 +59,7 @@ impl Home {
     /// `sign`, by which the sweep knows that the number has not gone to another one. A `group` is
     /// killed as a whole.
     pub(super) fn write_down(&self, pid: u32, group: bool, sign: &str) -> io::Result<()> {
-        let mut list = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path.join(PROCESSES))?;
-        writeln!(list, "{pid} {} {sign}", if group { "group" } else { "one" })
+        write_down(&self.path, pid, group, sign)
     }
 
     /// What this keeper's containers are marked with.
@@ -76,6 +72,15 @@ impl Drop for Home {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// What [`Home::write_down`] does, for those who know only where the home is.
+pub(super) fn write_down(home: &Path, pid: u32, group: bool, sign: &str) -> io::Result<()> {
+    let mut list = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(home.join(PROCESSES))?;
+    writeln!(list, "{pid} {} {sign}", if group { "group" } else { "one" })
 }
 
 /// The labels of containers that may be removed when `directory` is gone.

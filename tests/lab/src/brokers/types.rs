@@ -11,10 +11,13 @@ pub struct Wanted {
     pub redis: bool,
     /// RabbitMQ.
     pub amqp: bool,
+    /// Browsers, for checks that look at a page. That there is none on this machine is told to
+    /// those checks alone.
+    pub browser: bool,
 }
 
 impl Wanted {
-    /// Reads names as they stand in an exercise's manifest: `redis`, and `amqp` or `rabbitmq`.
+    /// Reads names: `redis`, `amqp` or `rabbitmq` as they stand in an exercise's manifest, `browser`.
     /// Others are ignored.
     pub fn from_names<I, S>(names: I) -> Self
     where
@@ -26,25 +29,36 @@ impl Wanted {
             match name.as_ref() {
                 "redis" => wanted.redis = true,
                 "amqp" | "rabbitmq" => wanted.amqp = true,
+                "browser" => wanted.browser = true,
                 _ => {}
             }
         }
         wanted
     }
 
-    /// True if no broker is needed.
+    /// True if nothing is needed.
     pub fn is_empty(self) -> bool {
-        !self.redis && !self.amqp
+        self == Wanted::default()
+    }
+
+    /// True if all that `other` says is in this.
+    pub fn covers(self, other: Wanted) -> bool {
+        (self.redis || !other.redis)
+            && (self.amqp || !other.amqp)
+            && (self.browser || !other.browser)
     }
 }
 
-/// The URLs of a run's brokers.
+/// Where a run's brokers are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// `redis://…`
     pub redis: Option<String>,
     /// `amqp://…`
     pub amqp: Option<String>,
+    /// `127.0.0.1:PORT`, where the keeper hands out browsers.
+    #[serde(default)]
+    pub browser: Option<String>,
 }
 
 /// Where a broker came from.

@@ -52,6 +52,7 @@ impl Warm {
 /// writable, they are stopped again and that is the error.
 pub async fn up(wanted: Wanted) -> Result<Warm, Unavailable> {
     if let Some(warm) = status().await {
+        // Browsers are not among them: they start when they are needed, and in a second.
         let there =
             (!wanted.redis || warm.redis().is_some()) && (!wanted.amqp || warm.amqp().is_some());
         if there {

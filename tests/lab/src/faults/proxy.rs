@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     log: Mutex<Log>,
     pub(super) armory: Arc<Armory>,
     pub(super) control: watch::Sender<Control>,
+    refused: AtomicUsize,
 }
 
 /// What holds for all connections at once.
@@ -79,6 +81,7 @@ impl Proxy {
             log: Mutex::default(),
             armory: Arc::default(),
             control: watch::Sender::new(Control::default()),
+            refused: AtomicUsize::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -216,6 +219,11 @@ impl Proxy {
             .send_modify(|control| control.refuse = on);
     }
 
+    /// How many connections were refused so far.
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
     /// While on, nothing moves in either direction, and nobody is told: what a network
     /// that swallows packets looks like from inside. Connections stay open.
     pub fn stall(&self, on: bool) {
@@ -316,6 +324,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
             }
         };
         if shared.control.borrow().refuse {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
             reset(client);
             continue;
         }

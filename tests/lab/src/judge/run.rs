@@ -15,6 +15,7 @@ use super::output::Output;
 use super::receipt::{Objection, Receipt};
 use super::{MARK_VARIABLE, RUN_CHECK, Report, Ticket, Verdict, environment, exit, strays};
 use crate::brokers::{self, Endpoints};
+use crate::browser::PICTURES;
 use crate::state_directory;
 
 /// A check to be run.
@@ -100,8 +101,14 @@ async fn attempt(job: &Job) -> io::Result<Report> {
 }
 
 fn spawn(job: &Job, place: &Place, mark: &str) -> io::Result<Child> {
+    let mut command = Command::new(&job.binary);
     // A candidate is told its broker; it must not find another one, or a password, on its own.
-    environment::scrub(&mut Command::new(&job.binary))
+    environment::scrub(&mut command);
+    // Whoever asked for pictures meant their own directory, and the check has another one.
+    if let Some(pictures) = std::env::var_os(PICTURES).filter(|path| !path.is_empty()) {
+        command.env(PICTURES, std::path::absolute(pictures)?);
+    }
+    command
         .args([RUN_CHECK, &job.check])
         .current_dir(place.work())
         .env("TMPDIR", place.work())

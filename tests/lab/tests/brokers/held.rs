@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 const REDIS: Wanted = Wanted {
     redis: true,
     amqp: false,
+    browser: false,
 };
 
 /// Names the broker to hold, if it is not Redis.

@@ -369,7 +369,7 @@ impl Broker {
     fn endpoints(&self) -> Endpoints {
         Endpoints {
             redis: Some(self.url.clone()),
-            amqp: None,
+            ..Endpoints::default()
         }
     }
 

@@ -118,6 +118,30 @@ fn a_candidate_that_does_not_compile_is_broken_and_the_next_one_is_graded() {
 }
 
 #[test]
+fn a_changed_signature_is_told_from_code_that_does_not_compile() {
+    let _turn = turn();
+    let changed = Candidate::from_reference()
+        .change("consumer.rs", "leave(&self)", "leave(&self, _really: bool)")
+        .change(
+            "worker/settling.rs",
+            "consumer.leave()",
+            "consumer.leave(true)",
+        );
+    let graded = grade(&["1.7", "--candidate", changed.path()]);
+    assert_eq!(graded.code, Some(1), "{}", graded.stderr);
+    for (name, verdict, message, _) in graded.checks() {
+        assert_eq!(verdict, "broken", "{name}");
+        for part in [
+            "your code compiles, but the checks do not compile against it",
+            "`cargo xtask diff 1`",
+            "stage_7_stop.rs",
+        ] {
+            assert!(message.contains(part), "no {part:?} in {name}: {message}");
+        }
+    }
+}
+
+#[test]
 fn a_candidate_that_exits_early_has_not_passed() {
     let _turn = turn();
     let sly = Candidate::from_reference().change(

@@ -79,6 +79,19 @@ fn assert_clean(before: &BTreeSet<String>, what: &str) {
     }
 }
 
+/// How this machine can supply a broker. Where an engine answers, it has to.
+fn ways() -> Vec<&'static str> {
+    let engine = Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .output();
+    if engine.is_ok_and(|output| output.status.success()) {
+        vec!["native", "docker"]
+    } else {
+        println!("no container engine answers: only local processes are tried");
+        vec!["native"]
+    }
+}
+
 /// Starts a run and sends it a signal once checks are under way.
 fn interrupted(signal: Signal, ways: &str) -> Option<i32> {
     let mut running = xtask(&["grade", "1", "--solution"])
@@ -106,7 +119,7 @@ fn interrupted(signal: Signal, ways: &str) -> Option<i32> {
 #[test]
 fn nothing_is_left_after_a_run() {
     let _turn = turn();
-    for ways in ["native", "docker"] {
+    for ways in ways() {
         let before = left_behind();
         let output = xtask(&["grade", "1.2", "--solution"])
             .env("WORKBOOK_BROKERS", ways)
@@ -125,7 +138,7 @@ fn nothing_is_left_after_a_run() {
 #[test]
 fn nothing_is_left_after_ctrl_c() {
     let _turn = turn();
-    for ways in ["native", "docker"] {
+    for ways in ways() {
         let before = left_behind();
         assert_eq!(interrupted(Signal::SIGINT, ways), Some(130));
         assert_clean(&before, &format!("Ctrl-C with {ways} brokers"));
