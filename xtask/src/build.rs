@@ -107,7 +107,7 @@ pub async fn build(
 /// What is said when not even the reference compiles with what is built around it.
 fn ours_are_broken(exercise: &Exercise, error: &CompileError) -> String {
     format!(
-        "what the workbook itself builds around the modules of {} does not compile with the reference either, so it says nothing about a candidate:\n{}\n\
+        "the checks or the service of {} do not compile, not even with the reference, so they say nothing about a candidate:\n{}\n\
          `git status` shows whether the workbook was changed.",
         exercise.name(),
         error.rendered

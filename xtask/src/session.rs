@@ -76,6 +76,8 @@ pub struct Session<'a> {
     brokers: Mutex<Brokers>,
     /// Installing was offered and came to nothing: do not offer it for every candidate again.
     refused: AtomicBool,
+    /// The same for a browser.
+    offered_browser: AtomicBool,
 }
 
 #[derive(Default)]
@@ -94,6 +96,7 @@ impl<'a> Session<'a> {
             seed,
             brokers: Mutex::default(),
             refused: AtomicBool::new(false),
+            offered_browser: AtomicBool::new(false),
         }
     }
 
@@ -200,7 +203,7 @@ impl<'a> Session<'a> {
             Ok(endpoints) => endpoints,
             Err(why) => return Ok(unjudged(grade, selection, &all, why)),
         };
-        if exercise.manifest.browser {
+        if exercise.manifest.browser && !self.offered_browser.swap(true, Ordering::Relaxed) {
             let offer = || setup::offer_browser(self.ctx, self.options.yes);
             tokio::task::block_in_place(|| display.suspended(offer));
         }

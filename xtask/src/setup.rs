@@ -105,6 +105,7 @@ pub fn install(ctx: &Context, tools: &[Tool], yes: bool) -> Result<bool> {
     })?;
     let mut packages: Vec<_> = missing
         .iter()
+        .filter(|tool| !BROWSER.contains(tool) || lab::browser::is_packaged())
         .filter_map(|tool| manager.package(*tool))
         .collect();
     let are_known = packages.len() == missing.len();

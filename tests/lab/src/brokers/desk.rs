@@ -23,6 +23,10 @@ use crate::browser::{self, Leased};
 /// How long a driver may take to start on an idle machine. It starts no browser yet.
 const START: Duration = Duration::from_secs(15);
 
+/// How often a start is tried: its port may be somebody else's, too, on one of the two kinds of
+/// addresses on which it listens.
+const TRIES: usize = 3;
+
 /// What the driver and the browser see of the environment. A check can have the driver start any
 /// program, so they get no more than a check itself.
 const ENVIRONMENT: [&str; 6] = [
@@ -126,30 +130,31 @@ async fn start(
     driver: &mut Option<Child>,
 ) -> Result<Leased, Unavailable> {
     let browsers = browser::programs();
-    let mut tried = Vec::new();
-    let mut missing = |way: &str, why: String| {
-        tried.push(Attempt {
-            way: way.into(),
-            why,
-            mend: mend::browser(),
-        });
-    };
-    if browsers.is_empty() {
-        missing("chromium", "it is not installed".into());
-    }
-    match browser::driver() {
-        None => missing("chromedriver", "it is not installed".into()),
-        Some(program) if !browsers.is_empty() => {
-            match start_driver(&program, home, directory, driver).await {
-                Ok((url, log)) => return Ok(Leased { url, browsers, log }),
-                Err(why) => missing(&program.display().to_string(), why),
+    let (way, why) = match (browsers.is_empty(), browser::driver()) {
+        (true, None) => (
+            "chromium and chromedriver".into(),
+            "they are not installed".into(),
+        ),
+        (true, Some(_)) => ("chromium".into(), "it is not installed".into()),
+        (false, None) => ("chromedriver".into(), "it is not installed".into()),
+        (false, Some(program)) => {
+            let mut why = String::new();
+            for _ in 0..TRIES {
+                match start_driver(&program, home, directory, driver).await {
+                    Ok((url, log)) => return Ok(Leased { url, browsers, log }),
+                    Err(error) => why = error,
+                }
+                if let Some(failed) = driver.take() {
+                    end(failed).await;
+                }
             }
+            (program.display().to_string(), why)
         }
-        Some(_) => {}
-    }
+    };
+    let mend = mend::browser();
     Err(Unavailable {
         broker: "browser".into(),
-        tried,
+        tried: vec![Attempt { way, why, mend }],
     })
 }
 
@@ -163,7 +168,7 @@ async fn start_driver(
 ) -> Result<(String, PathBuf), String> {
     let cannot_write =
         |error: io::Error| format!("cannot write into {}: {error}", directory.display());
-    std::fs::create_dir(directory).map_err(cannot_write)?;
+    std::fs::create_dir_all(directory).map_err(cannot_write)?;
     let log = directory.join("driver.log");
     let errors = File::create(directory.join("errors.log")).map_err(cannot_write)?;
     let mut command = Command::new(program);

@@ -23,6 +23,12 @@ pub(super) fn install(debian: &str, fedora: &str, arch: &str, brew: &str) -> Opt
 
 /// The command that supplies a browser and its driver.
 pub(super) fn browser() -> Option<String> {
+    if !crate::browser::is_packaged() {
+        return Some(
+            "install Google Chrome and the chromedriver of its version, so that both are on PATH (Ubuntu has Chromium as a snap only, which cannot be driven from here)"
+                .into(),
+        );
+    }
     let by_hand = install(
         "chromium chromium-driver",
         "chromium chromedriver",

@@ -17,9 +17,6 @@ const APPLICATIONS: [&str; 2] = [
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 
-/// The driver, and where Debian keeps it besides the `PATH`.
-const DRIVERS: [&str; 2] = ["chromedriver", "/usr/lib/chromium/chromedriver"];
-
 /// The browsers of this machine that can be driven, in the order in which they are tried.
 pub fn programs() -> Vec<PathBuf> {
     let on_path = PROGRAMS.iter().filter_map(|name| which::which(name).ok());
@@ -31,5 +28,12 @@ pub fn programs() -> Vec<PathBuf> {
 
 /// The program that drives them.
 pub fn driver() -> Option<PathBuf> {
-    DRIVERS.iter().find_map(|name| which::which(name).ok())
+    which::which("chromedriver").ok()
+}
+
+/// Whether this system's packages bring a browser that can be driven. Ubuntu's is a snap: it sees
+/// neither our temporary directory nor a home of ours.
+pub fn is_packaged() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    !release.lines().any(|line| line == "ID=ubuntu")
 }

@@ -22,7 +22,7 @@ mod picture;
 mod session;
 
 pub use fantoccini::key::Key;
-pub use find::{driver, programs};
+pub use find::{driver, is_packaged, programs};
 pub use page::Page;
 pub use session::Browser;
 

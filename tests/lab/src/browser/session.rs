@@ -82,9 +82,11 @@ impl Browser {
 impl Session {
     async fn start(lab: &Lab, mut lease: Lease, limit: Duration) -> Result<Self, Failure> {
         let mut refused = Vec::new();
-        for browser in lease.leased.browsers.clone() {
+        // Each a second time: on a busy machine a browser may be given up by its driver, or crash.
+        let browsers = lease.leased.browsers.clone();
+        for browser in browsers.iter().chain(&browsers) {
             let mut builder = ClientBuilder::new(HttpConnector::new());
-            builder.capabilities(capabilities(&browser, lab.deadline()));
+            builder.capabilities(capabilities(browser, lab.deadline()));
             let connect = builder.connect(&lease.leased.url);
             let Ok(connected) = tokio::time::timeout(limit, connect).await else {
                 return Err(Failure::infrastructure(format!(
@@ -93,25 +95,28 @@ impl Session {
                     lease.last_words()
                 )));
             };
-            match connected {
-                Ok(client) => {
-                    lease.started().await;
-                    let first = client
-                        .window()
-                        .await
-                        .map_err(|error| failure("a browser that starts", error))?;
-                    return Ok(Session {
-                        lab: lab.clone(),
-                        client,
-                        front: Mutex::new(Some(first.clone())),
-                        unused: PlainMutex::new(Some(first)),
-                        console: PlainMutex::default(),
-                        _lease: lease,
-                    });
+            let client = match connected {
+                Ok(client) => client,
+                Err(error) => {
+                    refused.push(format!("{}: {}", browser.display(), told(&error)));
+                    continue;
                 }
-                Err(error) => refused.push(format!("{}: {}", browser.display(), told(&error))),
-            }
+            };
+            lease.started().await;
+            let first = client
+                .window()
+                .await
+                .map_err(|error| failure("a browser that starts", error))?;
+            return Ok(Session {
+                lab: lab.clone(),
+                client,
+                front: Mutex::new(Some(first.clone())),
+                unused: PlainMutex::new(Some(first)),
+                console: PlainMutex::default(),
+                _lease: lease,
+            });
         }
+        refused.truncate(browsers.len());
         Err(Failure::infrastructure(format!(
             "no browser starts on this machine:\n  {}\n`cargo xtask doctor` shows whether the browser and its driver are of one version",
             refused.join("\n  ")

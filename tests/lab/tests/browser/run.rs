@@ -117,9 +117,21 @@ impl Run {
     }
 
     /// Waits until the check says that its browser is up.
-    pub fn until_it_is_up(&self) -> Result<(), Failed> {
+    pub fn until_it_is_up(&mut self) -> Result<(), Failed> {
         let note = self.place.path().join("note");
-        if !eventually(|| note.exists()) {
+        let mut ended = false;
+        eventually(|| {
+            ended = matches!(self.process.try_wait(), Ok(Some(_)));
+            ended || note.exists()
+        });
+        if ended {
+            let mut said = String::new();
+            if let Some(stdout) = &mut self.process.stdout {
+                std::io::Read::read_to_string(stdout, &mut said)?;
+            }
+            return Err(format!("the run ended: {said}").into());
+        }
+        if !note.exists() {
             let logs = Command::new("sh")
                 .args(["-c", "tail -n 20 \"$0\"/workbook-brokers-*/browser-*/*.log"])
                 .arg(self.place.path())

@@ -135,7 +135,7 @@ fn without_a_browser() -> Outcome {
     if cfg!(target_os = "linux") {
         assert!(
             text.contains("no browser can be had on this machine")
-                && text.contains("chromium: it is not installed")
+                && text.contains("chromium and chromedriver: they are not installed")
                 && text.contains("to mend it:"),
             "{text}"
         );
