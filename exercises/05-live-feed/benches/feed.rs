@@ -55,6 +55,7 @@ fn run() -> anyhow::Result<()> {
     let keeper = runtime.block_on(Keeper::start(Wanted {
         redis: true,
         amqp: false,
+        browser: false,
     }))?;
     let redis = keeper
         .endpoints()
