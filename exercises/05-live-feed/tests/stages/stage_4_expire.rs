@@ -26,8 +26,13 @@ fn keeping(history: usize) -> Options {
 
 /// Reads a reset and returns the id that it names.
 pub async fn reset(stream: &mut Stream, why: &str) -> Result<Option<String>, Failure> {
-    let event = take(stream, 1).await?.remove(0);
-    named(&event, why)
+    let event = take(stream, 1).await;
+    let event = event.map_err(|failure| {
+        failure
+            .also(format!("{why}: a reset was to come"))
+            .code_if("LF12")
+    })?;
+    named(&event[0], why)
 }
 
 fn named(event: &Event, why: &str) -> Result<Option<String>, Failure> {

@@ -29,7 +29,7 @@ async fn to_the_end(mut stream: Stream) -> Result<Vec<String>, Failure> {
     match stream.rest().await {
         Ok(events) => Ok(ids(&events)),
         Err(error) => {
-            let code = matches!(error, HttpError::Silent { .. }).then_some("LF18");
+            let code = if error.is_gone() { "LF19" } else { "LF18" };
             Err(Failure::from(error)
                 .also("the node was asked to stop, and each stream was to come to its proper end")
                 .code_if(code))
