@@ -10,6 +10,7 @@ mod feed;
 mod limits;
 mod node;
 mod outages;
+mod pages;
 mod sequence;
 mod soak;
 mod stage_1_frame;
@@ -25,15 +26,22 @@ mod texts;
 
 fn main() -> std::process::ExitCode {
     lab::Suite::new("live-feed", env!("CARGO_BIN_EXE_live-feed"))
+        .browser()
         .stage("stage_1_frame", stage_1_frame::checks())
         .stage("stage_2_fan_out", stage_2_fan_out::checks())
         .stage("stage_3_resume", stage_3_resume::checks())
         .stage("stage_4_expire", stage_4_expire::checks())
-        .stage("stage_5_heartbeat", stage_5_heartbeat::checks())
+        .stage(
+            "stage_5_heartbeat",
+            both(stage_5_heartbeat::checks(), pages::of_stage_5()),
+        )
         .stage("stage_6_slow", both(stage_6_slow::checks(), soak::checks()))
         .stage(
             "stage_7_durable",
-            both(stage_7_durable::checks(), outages::checks()),
+            both(
+                stage_7_durable::checks(),
+                both(outages::checks(), pages::of_stage_7()),
+            ),
         )
         .stage(
             "stage_8_topics",

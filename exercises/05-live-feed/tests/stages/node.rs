@@ -1,5 +1,6 @@
 //! A node as a process: it can be killed, and its output read.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 
 use lab::{Failure, Lab, Service};
@@ -26,13 +27,37 @@ impl Process {
         Process::start_with(lab, arguments, &[]).await
     }
 
+    /// Starts it at this address, which another one has left.
+    pub async fn start_at(
+        lab: &Lab,
+        addr: SocketAddr,
+        arguments: &[&str],
+    ) -> Result<Process, Failure> {
+        let addr = addr.to_string();
+        let all: Vec<&str> = ["--listen", &addr]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        Process::from_flags(lab, &all, &[]).await
+    }
+
     /// The same with environment variables.
     pub async fn start_with(
         lab: &Lab,
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Process, Failure> {
-        let all = ["--listen", "127.0.0.1:0"].iter().chain(arguments);
+        let any = ["--listen", "127.0.0.1:0"];
+        let all: Vec<&str> = any.iter().chain(arguments).copied().collect();
+        Process::from_flags(lab, &all, environment).await
+    }
+
+    async fn from_flags(
+        lab: &Lab,
+        all: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Process, Failure> {
         let mut builder = lab.service(all);
         for (name, value) in environment {
             builder = builder.env(*name, *value);
