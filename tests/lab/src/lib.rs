@@ -5,6 +5,7 @@
 //!
 //! - [`brokers`]: a real Redis or RabbitMQ, from whatever this machine has;
 //! - [`browser`]: a headless Chromium that looks at the candidate's page;
+//! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`faults`]: a proxy that breaks connections at chosen events of the protocol;
 //! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`process`]: the candidate's service as a child that can be killed and paused;

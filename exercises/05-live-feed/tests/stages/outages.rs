@@ -1,0 +1,281 @@
+//! Stage 7, continued: what goes on while Redis is away.
+
+use std::time::Duration;
+
+use lab::clients::http::Request;
+use lab::clients::sse::Item;
+use lab::faults::{Action, Trigger};
+use lab::{Check, Failure, Lab, Outcome, ensure};
+use live_feed::Options;
+use rand::RngExt as _;
+
+use crate::durable::{Durable, adds};
+use crate::feed::{Feed, Node, accepted, ids, posting, take, take_until};
+use crate::sequence::{Suspects, same};
+
+pub fn checks() -> Vec<Check> {
+    lab::checks![
+        a_lost_connection_leaves_no_gap,
+        while_redis_is_away_nothing_is_accepted_and_streams_stay_open,
+        a_redis_that_is_started_again_is_found_again,
+        an_answer_that_was_lost_is_no_success,
+        a_gap_that_cannot_be_filled_is_told,
+    ]
+}
+
+const GAP: Suspects = Suspects {
+    missing: Some("LF22"),
+    twice: Some("LF02"),
+};
+
+async fn a_lost_connection_leaves_no_gap(lab: Lab) -> Outcome {
+    lab.promise("When the connection to Redis is lost the node connects again and reads on behind the last entry it has: its clients stay connected, miss nothing and see nothing twice.");
+    let durable = Durable::new(&lab).await?;
+    let feed = durable.node().await?;
+    let mut stream = feed.open("").await?;
+    let proxy = durable.redis.proxy();
+    let mut rng = lab.rng();
+    let mut added = Vec::new();
+    for round in 0..6 {
+        for n in 0..rng.random_range(5..20) {
+            added.push(durable.add_event("*", &format!("{round} {n}")).await?);
+        }
+        lab.history().fault("network", "connections to Redis cut");
+        if round % 2 == 0 {
+            proxy.cut_all();
+        } else {
+            proxy.refuse(true);
+            proxy.cut_all();
+            for n in 0..rng.random_range(5..20) {
+                added.push(durable.add_event("*", &format!("{round} away {n}")).await?);
+            }
+            lab.within(Duration::from_millis(rng.random_range(0..150)))
+                .await;
+            proxy.refuse(false);
+        }
+        if round % 3 == 2 {
+            // What was published so far arrives before the next blow.
+            let missing = added.len() - stream.events().len();
+            let got = take(&mut stream, missing).await;
+            got.map_err(|failure| failure.code_if("LF22"))?;
+        }
+    }
+    added.push(durable.add_event("*", "the end").await?);
+    let rest = take_until(&mut stream, "the end").await;
+    rest.map_err(|failure| failure.code_if("LF22"))?;
+    same(
+        "the client that stayed connected",
+        &added,
+        &ids(&stream.events()),
+        GAP,
+    )
+}
+
+/// Publishes until an event is refused, for the node has to notice first.
+async fn until_refused(node: &Node) -> Outcome {
+    node.lab
+        .eventually("a node to notice that Redis is away", || async {
+            let response = node.request(&posting("t", "early")).await?;
+            Ok((response.status == 503).then_some(()))
+        })
+        .await
+        .map_err(|failure| failure.also("it went on accepting events").code_if("LF17"))
+}
+
+/// Publishes until an event is accepted again, and returns its id.
+async fn until_accepted(node: &Node, data: &str) -> Result<String, Failure> {
+    node.lab
+        .eventually("an event to be accepted after Redis was back", || async {
+            let response = node.request(&posting("t", data)).await?;
+            match response.status {
+                503 => Ok(None),
+                _ => accepted(&response).map(Some),
+            }
+        })
+        .await
+}
+
+async fn refused_with_503(node: &Node) -> Outcome {
+    for _ in 0..5 {
+        let response = node.request(&posting("t", "refused")).await?;
+        ensure!(
+            response.status != 201,
+            "LF17",
+            "Redis is away, and an event was answered with {}",
+            response.summary()
+        );
+        ensure!(
+            response.status == 503
+                && response.header("retry-after").is_some()
+                && response.json().is_some(),
+            "Redis is away; an event was to be refused with 503, `Retry-After` and a reason, and the answer is {} with retry-after: {:?}",
+            response.summary(),
+            response.header("retry-after")
+        );
+    }
+    Ok(())
+}
+
+async fn while_redis_is_away_nothing_is_accepted_and_streams_stay_open(lab: Lab) -> Outcome {
+    lab.promise("While Redis is away an event is refused with 503 and `Retry-After`, and is never published later. Open streams stay open, with heartbeats, and go on when Redis is back.");
+    let durable = Durable::new(&lab).await?;
+    let options = Options {
+        heartbeat: Duration::from_millis(100),
+        ..durable.options()
+    };
+    let feed = Feed::start(&lab, options).await?;
+    let mut stream = feed.open("").await?;
+    feed.post("t", "before").await?;
+    take(&mut stream, 1).await?;
+    let proxy = durable.redis.proxy();
+    lab.history().fault("network", "Redis cannot be reached");
+    proxy.refuse(true);
+    proxy.cut_all();
+    until_refused(&feed).await?;
+    refused_with_503(&feed).await?;
+    for _ in 0..3 {
+        let item = stream.next_item().await?;
+        ensure!(
+            matches!(item, Some(Item::Comment(_))),
+            "Redis is away, and an open stream brought {item:?} where heartbeats were to come"
+        );
+    }
+    proxy.refuse(false);
+    let id = until_accepted(&feed, "after").await?;
+    let got = take_until(&mut stream, "after").await?;
+    ensure!(
+        got.last().is_some_and(|event| event.last_id == id)
+            && got.iter().all(|event| event.data != "refused"),
+        "after Redis was back {id} was accepted; the client that stayed connected got {:?}",
+        got.iter().map(|event| &event.data).collect::<Vec<_>>()
+    );
+    let refused = durable.with_data("refused").await?;
+    ensure!(
+        refused == 0,
+        "five events were refused with 503, and the stream holds {refused} of them"
+    );
+    Ok(())
+}
+
+async fn a_redis_that_is_started_again_is_found_again(lab: Lab) -> Outcome {
+    lab.promise("A Redis that does not answer, or is killed and started again, costs events that nobody was told were accepted, and nothing else.");
+    let own = lab.own_redis().await?;
+    let durable = Durable::on(&lab, (*own).clone());
+    let feed = durable.node().await?;
+    let mut stream = feed.open("").await?;
+    let mut posted = feed.post_many("t", 10).await?;
+    lab.history().fault("redis", "does not answer");
+    own.pause().await?;
+    refused_with_503(&feed).await?;
+    own.resume().await?;
+    posted.push(until_accepted(&feed, "after the pause").await?);
+    lab.history().fault("redis", "killed");
+    own.kill().await?;
+    until_refused(&feed).await?;
+    let mut meanwhile = feed.client().connect().await?;
+    let response = meanwhile.request(&Request::get("/stats")).await?;
+    ensure!(
+        response.status == 200,
+        "Redis is away, and GET /stats was answered with {}",
+        response.summary()
+    );
+    own.start().await?;
+    posted.push(until_accepted(&feed, "after the kill").await?);
+    let all = take_until(&mut stream, "after the kill").await;
+    let mut all = all.map_err(|failure| failure.code_if("LF22"))?;
+    // What was under way when Redis was paused may have been stored all the same.
+    all.retain(|event| posted.contains(&event.last_id));
+    same("the client that stayed connected", &posted, &ids(&all), GAP)?;
+    let mut resumed = feed.resume("", &posted[3]).await?;
+    let mut got = take_until(&mut resumed, "after the kill").await?;
+    got.retain(|event| posted.contains(&event.last_id));
+    same("the client that resumed", &posted[4..], &ids(&got), GAP)
+}
+
+async fn an_answer_that_was_lost_is_no_success(lab: Lab) -> Outcome {
+    lab.promise("When the answer of Redis is lost nobody knows whether the event is stored: it is not called a success, and it is not stored a second time.");
+    let durable = Durable::new(&lab).await?;
+    let feed = durable.node().await?;
+    feed.post("t", "before").await?;
+    let key = durable.stream.clone();
+    let lost = durable
+        .redis
+        .proxy()
+        .arm(Trigger::request(move |e| adds(e, &key)), Action::CutAfter);
+    let response = feed.request(&posting("t", "lost")).await?;
+    ensure!(
+        lost.has_fired(),
+        "an event was posted, and no command went to Redis that adds one"
+    );
+    let stored = durable.with_data("lost").await?;
+    ensure!(
+        stored <= 1,
+        "one event was posted, the answer of Redis was lost, and the stream holds it {stored} times"
+    );
+    if response.status == 201 {
+        let id = accepted(&response)?;
+        let known = durable
+            .entries()
+            .await?
+            .iter()
+            .any(|(stored, _)| *stored == id);
+        ensure!(
+            known,
+            "LF17",
+            "the answer of Redis was lost; the publisher was told 201 with the id {id}, which is not in the stream"
+        );
+    } else {
+        ensure!(
+            response.status == 503,
+            "the answer of Redis was lost, and the publisher was told {}",
+            response.summary()
+        );
+    }
+    until_accepted(&feed, "after").await?;
+    Ok(())
+}
+
+async fn a_gap_that_cannot_be_filled_is_told(lab: Lab) -> Outcome {
+    lab.promise("When a node was cut off from Redis for so long that entries it never saw are trimmed, its clients are not led past the gap in silence: their stream ends, and who comes back is reset.");
+    let durable = Durable::new(&lab).await?;
+    let feed = durable.node().await?;
+    let mut stream = feed.open("").await?;
+    feed.post_many("t", 5).await?;
+    take(&mut stream, 5).await?;
+    let proxy = durable.redis.proxy();
+    lab.history().fault("network", "Redis cannot be reached");
+    proxy.refuse(true);
+    proxy.cut_all();
+    let mut added = Vec::new();
+    for n in 0..50 {
+        added.push(durable.add_event("*", &n.to_string()).await?);
+    }
+    let _: u64 = redis::cmd("XTRIM")
+        .arg(&[&durable.stream, "MAXLEN", "10"])
+        .query_async(&mut durable.direct().await?)
+        .await?;
+    proxy.refuse(false);
+    let mut got: Vec<String> = Vec::new();
+    let mut reset = false;
+    while got.last() != added.last() {
+        match stream.next().await {
+            Ok(Some(event)) if event.kind == "reset" => reset = true,
+            Ok(Some(event)) => {
+                ensure!(
+                    reset,
+                    "LF22",
+                    "40 entries were trimmed while the node was cut off; its client got {} next and was not told that some are missing",
+                    event.last_id
+                );
+                got.push(event.last_id);
+            }
+            Ok(None) => stream = stream.reopen().await?,
+            Err(error) if error.is_gone() => stream = stream.reopen().await?,
+            Err(error) => {
+                return Err(Failure::from(error)
+                    .also("Redis is back, and there are ten new entries in the stream"));
+            }
+        }
+    }
+    same("the client that was reset", &added[40..], &got, GAP)
+}

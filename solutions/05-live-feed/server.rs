@@ -1,0 +1,92 @@
+//! A node's life: it starts, serves, and stops in time.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::Connections;
+use crate::error::Error;
+use crate::feed::Feed;
+use crate::http::router;
+use crate::hub::Hub;
+use crate::options::Options;
+use crate::store::Store;
+
+// solution only
+use std::sync::atomic::Ordering;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+// end solution only
+
+/// What a node did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Events that it accepted from those who post them to it.
+    pub published: u64,
+    /// Clients that it disconnected because they were too slow.
+    pub dropped_clients: u64,
+    /// Connections that were still open at the stop deadline and were cut off.
+    pub cut_off: u64,
+}
+
+/// Runs one node of the feed on `listener`, until `stop`.
+///
+/// The function grows with the stages. What it promises, stage by stage:
+///
+/// **1, frame.** It answers what the README says ([`router`](crate::http::router) does that) on as many
+/// connections as come. When `stop` is cancelled it returns, and whatever is connected is cut off.
+///
+/// **7, durable.** With `options.redis` it has a [`Store`], and answers nobody before that has loaded
+/// what the stream holds. While it runs, [`Store::follow`](crate::store::Store::follow) hands on what
+/// all nodes publish; that ends when `serve` does, however it ends.
+///
+/// **9, stop.** When `stop` is cancelled it accepts no more connections and [closes the
+/// hub](crate::hub::Hub::close): every stream brings what was published before, and then its proper
+/// end. Requests under way are answered. It returns as soon as all connections have ended, and
+/// `options.stop_deadline` after the stop in any case: what is still connected then, because a client
+/// does not read for example, is cut off and counted. When it returns, nothing of it is left running.
+///
+/// # Errors
+/// Only at the start: [`Error::Connect`] if Redis cannot be reached or does not let us in,
+/// [`Error::Redis`] if a key holds something else than a stream, for example.
+pub async fn serve(
+    listener: TcpListener,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<Summary, Error> {
+    // stub stage 1: a hub, a feed around it, its router; accept connections until stop
+    let deadline = options.stop_deadline;
+    let hub = Arc::new(Hub::new(&options));
+    let mut background = JoinSet::new();
+    let mut store = None;
+    if let Some(url) = &options.redis {
+        let opened = Arc::new(Store::open(url, &options, Arc::clone(&hub)).await?);
+        background.spawn(Arc::clone(&opened).follow());
+        store = Some(opened);
+    }
+    let feed = Arc::new(Feed::new(options, Arc::clone(&hub), store));
+    let mut connections = Connections::new(router(Arc::clone(&feed)));
+    loop {
+        tokio::select! {
+            () = connections.accept(&listener) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    drop(listener);
+    hub.close();
+    connections.finish();
+    let in_time = timeout(deadline, connections.ended()).await;
+    let cut_off = match in_time {
+        Ok(()) => 0,
+        Err(_) => connections.cut_off().await,
+    };
+    background.shutdown().await;
+    Ok(Summary {
+        published: feed.published.load(Ordering::Relaxed),
+        dropped_clients: hub.stats().dropped_clients,
+        cut_off,
+    })
+    // end stub
+}
