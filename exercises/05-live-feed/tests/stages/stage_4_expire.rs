@@ -226,6 +226,8 @@ async fn an_id_from_before_a_restart_is_not_known(lab: Lab) -> Outcome {
     let before = Feed::start(&lab, keeping(100)).await?;
     let old = before.post_many("t", 10).await?;
     drop(before);
+    // Ids count milliseconds, and no process starts anew within one.
+    lab.within(std::time::Duration::from_millis(20)).await;
     let after = Feed::start(&lab, keeping(100)).await?;
     let new = after.post_many("t", 10).await?;
     for id in &old {
