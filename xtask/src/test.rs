@@ -18,7 +18,7 @@ use crate::manifest::{Broker, Exercise};
 use crate::model::{Grade, Verdict};
 use crate::session::{Options, Selection, Session};
 use crate::system::Tool;
-use crate::{run, setup, stubs};
+use crate::{run, setup, stubs, workspace_lock};
 use steps::Steps;
 
 /// What `test` takes.
@@ -73,6 +73,7 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
 
 /// What can be said without running anything.
 fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
+    forget_candidates(ctx)?;
     steps.command(
         "format",
         &mut cargo(ctx, &["fmt", "--all", "--", "--check", "-l"]),
@@ -99,6 +100,22 @@ fn sources(ctx: &Context, steps: &mut Steps) -> Result<()> {
     steps.command("stubs", &mut runner(ctx, &["stubs", "--check"])?)?;
     steps.step("manifests", || manifests::problems(ctx))?;
     Ok(())
+}
+
+/// Removes what earlier runs laid out: rustfmt follows every `#[path]`, and how a candidate is formatted is its own affair.
+fn forget_candidates(ctx: &Context) -> Result<()> {
+    let _lock = ctx
+        .runtime()?
+        .block_on(workspace_lock::for_building(ctx, || {
+            println!("waiting for another run that builds in this workspace");
+        }))?;
+    let folder = ctx.state().join("candidate");
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The tests of every crate that is not an exercise.
