@@ -149,10 +149,10 @@ async fn replay_and_live_meet_without_gap_or_repetition(lab: Lab) -> Outcome {
         let behind = rng.random_range(0..posted.len());
         resumed.push((behind, feed.resume("", &posted[behind]).await?));
         // Some read at once, and some later.
-        if rng.random_bool(0.5) {
-            if let Some((_, stream)) = resumed.last_mut() {
-                take(stream, 1).await?;
-            }
+        if rng.random_bool(0.5)
+            && let Some((_, stream)) = resumed.last_mut()
+        {
+            take(stream, 1).await?;
         }
     }
     for (stop, task) in publishers {

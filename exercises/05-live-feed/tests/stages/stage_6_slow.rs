@@ -62,13 +62,13 @@ async fn publish_large(node: &Node, count: usize, size: usize) -> Result<Vec<Str
 async fn a_client_that_does_not_read_delays_nobody(lab: Lab) -> Outcome {
     lab.promise("A client that does not read delays neither who publishes nor any other client.");
     // As a process: should it block its threads, those of the check go on.
-    let node = Process::start(&lab, &["--heartbeat", "1h", "--queue", "64"]).await?;
+    let node = Process::start(&lab, &["--heartbeat", "1h", "--queue", "16"]).await?;
     let _stalled = stalled(&node, "").await?;
     let mut others = Vec::new();
     for _ in 0..5 {
         others.push(tokio::spawn(read_on(node.open("").await?.forget_items())));
     }
-    let posted = publish_large(&node, 150, 60_000).await?;
+    let posted = publish_large(&node, 180, 60_000).await?;
     node.post("t", "the end").await?;
     for (client, other) in others.into_iter().enumerate() {
         let got = other.await??;

@@ -103,15 +103,14 @@ async fn an_id_of_another_topic_is_good_to_resume_from(lab: Lab) -> Outcome {
             .map(|n| posted[n].clone())
             .collect::<Vec<_>>()
     };
-    for n in 20..57 {
-        let mut stream = feed.resume("?topic=a", &posted[n]).await?;
+    for (n, id) in posted.iter().enumerate().take(57).skip(20) {
+        let mut stream = feed.resume("?topic=a", id).await?;
         let expected = of_a(n + 1);
         let got = take(&mut stream, expected.len()).await?;
         ensure!(
             got[0].kind != "reset",
             "LF21",
-            "{} is kept; a client of topic `a` that resumed behind it was reset",
-            posted[n]
+            "{id} is kept; a client of topic `a` that resumed behind it was reset"
         );
         same(
             &format!("a client of topic a behind number {}", n + 1),
@@ -349,7 +348,7 @@ async fn a_topic_is_finished_on_all_nodes_and_for_good(lab: Lab) -> Outcome {
     lab.promise("With Redis a topic that is finished at one node is finished at all, each seeing the end behind what was published before, and stays so over restarts.");
     let durable = Durable::new(&lab).await?;
     let (here, there) = (durable.node().await?, durable.node().await?);
-    let mut streams = vec![here.open("?topic=a").await?, there.open("?topic=a").await?];
+    let mut streams = [here.open("?topic=a").await?, there.open("?topic=a").await?];
     let mut all = there.open("").await?;
     let mut posted = here.post_many("a", 20).await?;
     posted.extend(there.post_many("a", 20).await?);
