@@ -65,39 +65,61 @@ pub async fn described_by(binary: &Path) -> anyhow::Result<Vec<Check>> {
 }
 
 /// The checks as the sources name them, for when there is no binary because the candidate does not compile.
+///
+/// `main.rs` says which lists make a stage, `.stage("stage_3_share", stage_3_share::checks())`, and each list, in its module, which
+/// checks: `lab::checks![one_promise, another.limit_secs(120)]`.
 pub fn in_sources(exercise: &Exercise) -> anyhow::Result<Vec<Check>> {
     let folder = exercise.path.join("tests/stages");
-    let what = || format!("looking for checks in {}", folder.display());
+    let read = |module: &str| {
+        let path = folder.join(format!("{module}.rs"));
+        std::fs::read_to_string(&path)
+            .with_context(|| format!("looking for checks in {}", path.display()))
+    };
     let mut checks = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(what)? {
-        let path = entry.with_context(what)?.path();
-        let Some(module) = path.file_stem().and_then(|stem| stem.to_str()) else {
+    for (name, lists) in stages(&read("main")?) {
+        let Some(stage) = stage_of(name) else {
             continue;
         };
-        let Some(stage) = stage_of(module) else {
-            continue;
-        };
-        let text = std::fs::read_to_string(&path).with_context(what)?;
-        checks.extend(functions(&text).map(|function| Check {
-            name: format!("{module}::{function}"),
-            stage,
-            limit: Duration::ZERO,
-        }));
+        for (module, list) in lists {
+            let text = read(module)?;
+            checks.extend(listed(&text, list).map(|function| Check {
+                name: format!("{name}::{function}"),
+                stage,
+                limit: Duration::ZERO,
+            }));
+        }
     }
-    checks.sort_by(|a, b| (a.stage, &a.name).cmp(&(b.stage, &b.name)));
     Ok(checks)
 }
 
-/// The names of the functions that are checks: `async fn NAME(lab: Lab) -> Outcome`, at the margin.
-fn functions(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| {
-        let line = line.strip_prefix("pub ").unwrap_or(line);
-        let rest = line.strip_prefix("async fn ")?;
-        let (name, arguments) = rest.split_once('(')?;
-        let (arguments, result) = arguments.split_once(") -> ")?;
-        (arguments.ends_with(": Lab") && !arguments.contains(',') && result.starts_with("Outcome"))
-            .then_some(name)
+/// The stages of a `main.rs`, and the calls, module and function, whose lists make each of them.
+fn stages(main: &str) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
+    main.split(".stage(").skip(1).filter_map(|text| {
+        let (name, rest) = text.trim_start().strip_prefix('"')?.split_once('"')?;
+        let calls = rest.split(|c: char| !(is_in_a_name(c) || c == ':'));
+        Some((
+            name,
+            calls.filter_map(|call| call.split_once("::")).collect(),
+        ))
     })
+}
+
+/// The names in the list that the function `list` makes.
+fn listed<'a>(module: &'a str, list: &str) -> impl Iterator<Item = &'a str> {
+    let body = module
+        .split_once(&format!("fn {list}()"))
+        .and_then(|(_, rest)| rest.split_once("checks!["))
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or("", |(body, _)| body);
+    body.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split(','))
+        .filter_map(|entry| entry.trim().split(|c| !is_in_a_name(c)).next())
+        .filter(|name| !name.is_empty())
+}
+
+fn is_in_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// 3 for `stage_3_share::anything`.
@@ -116,10 +138,23 @@ mod tests {
     }
 
     #[test]
-    fn checks_are_found_in_sources_and_helpers_are_not() {
-        let text = "pub async fn a_promise(lab: Lab) -> Outcome {\nasync fn _b(_lab: Lab) -> Outcome {\n\
-                    async fn helper(lab: &Lab) -> Outcome {\npub async fn two(lab: Lab, n: u8) -> Outcome {\n\
-                    pub fn checks() -> Vec<lab::Check> {";
-        assert_eq!(functions(text).collect::<Vec<_>>(), ["a_promise", "_b"]);
+    fn checks_are_found_where_main_says_they_are() {
+        let main = "lab::Suite::new(\"x\").browser()\n.stage(\"stage_1_send\", stage_1_send::checks())\n\
+                    .stage(\n\"stage_2_share\",\nboth(stage_2_share::checks(), pages::of_stage_2()),\n)\n.main()";
+        let stages: Vec<_> = stages(main).collect();
+        assert_eq!(
+            stages,
+            [
+                ("stage_1_send", vec![("stage_1_send", "checks")]),
+                (
+                    "stage_2_share",
+                    vec![("stage_2_share", "checks"), ("pages", "of_stage_2")]
+                ),
+            ]
+        );
+        let module = "pub fn of_stage_1() -> Vec<Check> {\n lab::checks![other]\n}\npub fn of_stage_2() -> Vec<Check> {\n\
+                      lab::checks![\n  one_promise,\n  // why\n  another.limit_secs(120),\n ]\n}\nasync fn helper(lab: Lab)";
+        let names: Vec<_> = listed(module, "of_stage_2").collect();
+        assert_eq!(names, ["one_promise", "another"]);
     }
 }
