@@ -94,7 +94,9 @@ pub fn in_sources(exercise: &Exercise) -> anyhow::Result<Vec<Check>> {
 
 /// The stages of a `main.rs`, and the calls, module and function, whose lists make each of them.
 fn stages(main: &str) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
-    main.split(".stage(").skip(1).filter_map(|text| {
+    // What follows the last stage is no list.
+    let (suite, _) = main.split_once(".main()").unwrap_or((main, ""));
+    suite.split(".stage(").skip(1).filter_map(|text| {
         let (name, rest) = text.trim_start().strip_prefix('"')?.split_once('"')?;
         let calls = rest.split(|c: char| !(is_in_a_name(c) || c == ':'));
         Some((
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn checks_are_found_where_main_says_they_are() {
         let main = "lab::Suite::new(\"x\").browser()\n.stage(\"stage_1_send\", stage_1_send::checks())\n\
-                    .stage(\n\"stage_2_share\",\nboth(stage_2_share::checks(), pages::of_stage_2()),\n)\n.main()";
+                    .stage(\n\"stage_2_share\",\nboth(stage_2_share::checks(), pages::of_stage_2()),\n)\n.main()\nfn both(one: Vec<lab::Check>)";
         let stages: Vec<_> = stages(main).collect();
         assert_eq!(
             stages,
