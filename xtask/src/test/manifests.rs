@@ -192,6 +192,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_in_this_workbook_was_forgotten() {
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = here.parent().unwrap().to_path_buf();
+        assert_eq!(problems(&Context::at(root)).unwrap(), [""; 0]);
+    }
+
+    #[test]
     fn codes_are_found_in_quotes_only() {
         let text = "// SQ01\nensure!(a, \"SQ02\", \"text SQ04\"); x(\"SQ03\"); y(\"EB01\")";
         assert_eq!(codes_in(text, "SQ"), ["SQ02", "SQ03"]);
