@@ -5,16 +5,22 @@ mod patch;
 mod report;
 
 use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
+use futures::stream;
 
 use crate::candidate::Candidate;
 use crate::checks;
 use crate::context::Context;
 use crate::exit::{Exit, Usage};
+use crate::interrupt::or_interrupted;
 use crate::manifest::Exercise;
 use crate::model::{Grade, Verdict};
 use crate::session::{Options, Selection, Session};
 use crate::stubs;
 use page::Page;
+
+/// Mistakes under way at once: one that is built, and one that is checked.
+const AT_ONCE: usize = 2;
 
 /// What `atlas` takes.
 #[derive(clap::Args)]
@@ -75,18 +81,22 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
         yes: args.yes,
         ..Options::default()
     };
-    let session = Session::new(ctx, options);
+    let session = Session::new(ctx, options.clone());
     let references = if args.mistakes_only {
         Vec::new()
     } else {
         grade_references(&session, &exercises, &pages)?
     };
-    let mut outcomes = Vec::new();
-    for (exercise, page) in pages {
-        let outcome = judge(ctx, &session, exercise, page, args.all)?;
-        eprintln!("{}: {}", outcome.page.code, outcome.verdict());
-        outcomes.push(outcome);
-    }
+    let quiet = Session::new(
+        ctx,
+        Options {
+            quiet: true,
+            ..options
+        },
+    );
+    let outcomes = ctx
+        .runtime()?
+        .block_on(or_interrupted(judge_all(ctx, &quiet, pages, args.all)))?;
     match args.format {
         Format::Json => println!("{}", report::json(&outcomes, &references)),
         Format::Pretty => print!("{}", report::pretty(&outcomes, &references)),
@@ -142,10 +152,35 @@ fn grade_references(
         .collect()
 }
 
-/// Makes the mistake of a page and grades it.
-fn judge(
+/// Judges every mistake, in order. While the checks look at one, the next is built: checks mostly wait, and a build does not.
+async fn judge_all(
     ctx: &Context,
-    session: &Session,
+    session: &Session<'_>,
+    pages: Vec<(&Exercise, Page)>,
+    all: bool,
+) -> Result<Vec<Outcome>> {
+    let total = pages.len();
+    let mut judged = stream::iter(pages)
+        .map(|(exercise, page)| judge(ctx, session, exercise, page, all))
+        .buffered(AT_ONCE);
+    let mut outcomes = Vec::new();
+    while let Some(outcome) = judged.next().await {
+        let outcome = outcome?;
+        let number = outcomes.len() + 1;
+        eprintln!(
+            "{number} of {total}: {} {}",
+            outcome.page.code,
+            outcome.verdict()
+        );
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Makes the mistake of a page and grades it.
+async fn judge(
+    ctx: &Context,
+    session: &Session<'_>,
     exercise: &Exercise,
     page: Page,
     all: bool,
@@ -172,7 +207,7 @@ fn judge(
         stage: checks::stage_of(&page.caught_by).filter(|_| !all),
         ..Selection::all(exercise)
     };
-    let grade = session.grade(&candidate, &[selection])?;
+    let grade = session.judge(&candidate, &[selection]).await?;
     Ok(Outcome::of(exercise, page, grade))
 }
 

@@ -107,10 +107,23 @@ impl<'a> Session<'a> {
     /// itself from working.
     pub fn grade(&self, candidate: &Candidate, selections: &[Selection]) -> anyhow::Result<Grade> {
         let runtime = self.ctx.runtime()?;
-        let grade = runtime.block_on(or_interrupted(self.run(candidate, selections)))?;
+        runtime.block_on(or_interrupted(self.judge(candidate, selections)))
+    }
+
+    /// What [`grade`](Self::grade) does, for those who grade several at once: only one of them builds at a time, while the checks of
+    /// the others run.
+    ///
+    /// # Errors
+    /// As there, but for Ctrl-C, which is the caller's.
+    pub async fn judge(
+        &self,
+        candidate: &Candidate,
+        selections: &[Selection<'_>],
+    ) -> anyhow::Result<Grade> {
+        let grade = self.run(candidate, selections).await?;
         if grade.exit() == Exit::Infrastructure {
             // The broker may be what went wrong. The next candidate gets one that was looked at again.
-            *runtime.block_on(self.brokers.lock()) = Brokers::default();
+            *self.brokers.lock().await = Brokers::default();
         }
         Ok(grade)
     }

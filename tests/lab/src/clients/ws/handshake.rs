@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -122,17 +123,58 @@ impl Handshake {
     /// A [`Failure`] when the answer is not HTTP, an upgrade that RFC 6455 does not allow, or does
     /// not come before the lab's deadline.
     pub async fn ask_over(&self, mut stream: TcpStream, lab: &Lab) -> Result<Answer, Failure> {
+        let key = generate_key();
+        // A server that is about to refuse may have closed already: its answer is still there.
+        let _ = stream.write_all(self.request(&key).as_bytes()).await;
+        self.answer_over(stream, &key, lab).await
+    }
+
+    /// Asks over `count` connections at the same moment: all of each request but its last byte is
+    /// there before, and the last bytes follow each other within microseconds.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), for the first of them that has one.
+    pub async fn ask_together(&self, count: usize, lab: &Lab) -> Result<Vec<Answer>, Failure> {
+        let mut asked = Vec::new();
+        for _ in 0..count {
+            let (mut stream, key) = (self.connected().await?, generate_key());
+            let request = self.request(&key);
+            stream
+                .write_all(&request.as_bytes()[..request.len() - 1])
+                .await?;
+            asked.push((stream, key));
+        }
+        // Not from this runtime's threads: they are to find all of it at once.
+        let asked = tokio::task::spawn_blocking(move || {
+            for (stream, _) in &asked {
+                stream.try_write(b"\n")?;
+            }
+            std::io::Result::Ok(asked)
+        })
+        .await??;
+        let answers = asked
+            .into_iter()
+            .map(|(stream, key)| async move { self.answer_over(stream, &key, lab).await });
+        try_join_all(answers).await
+    }
+
+    async fn answer_over(
+        &self,
+        mut stream: TcpStream,
+        key: &str,
+        lab: &Lab,
+    ) -> Result<Answer, Failure> {
         let limit = lab.deadline();
-        let asking = self.exchange(&mut stream);
-        let answered = tokio::time::timeout(limit, asking).await.map_err(|_| {
+        let reading = self.answer(&mut stream, key);
+        let answered = tokio::time::timeout(limit, reading).await.map_err(|_| {
             Failure::observed(format!(
                 "waited {limit:.0?} for an answer to the handshake for {}, in vain",
                 self.path
             ))
         })??;
         match answered {
-            Exchanged::Refused(refused) => Ok(Answer::Refused(refused)),
-            Exchanged::Upgraded(rest) => Ok(Answer::Upgraded(Socket::over(
+            Answered::Refused(refused) => Ok(Answer::Refused(refused)),
+            Answered::Upgraded(rest) => Ok(Answer::Upgraded(Socket::over(
                 stream,
                 rest,
                 self.answers_pings,
@@ -142,15 +184,18 @@ impl Handshake {
         }
     }
 
+    async fn connected(&self) -> Result<TcpStream, Failure> {
+        self.open()
+            .await
+            .map_err(|error| Failure::observed(format!("cannot connect to {}: {error}", self.addr)))
+    }
+
     /// Connects and asks for the upgrade.
     ///
     /// # Errors
     /// As [`ask_over`](Self::ask_over), and when the server does not take connections.
     pub async fn ask(&self, lab: &Lab) -> Result<Answer, Failure> {
-        let stream = self.open().await.map_err(|error| {
-            Failure::observed(format!("cannot connect to {}: {error}", self.addr))
-        })?;
-        self.ask_over(stream, lab).await
+        self.ask_over(self.connected().await?, lab).await
     }
 
     /// Connects where nothing else than an upgrade will do.
@@ -181,8 +226,7 @@ impl Handshake {
         }
     }
 
-    async fn exchange(&self, stream: &mut TcpStream) -> Result<Exchanged, Failure> {
-        let key = generate_key();
+    fn request(&self, key: &str) -> String {
         let mut request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n",
             self.path, self.addr
@@ -191,9 +235,10 @@ impl Handshake {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        // A server that is about to refuse may have closed already: its answer is still there.
-        let _ = stream.write_all(request.as_bytes()).await;
+        request
+    }
 
+    async fn answer(&self, stream: &mut TcpStream, key: &str) -> Result<Answered, Failure> {
         let mut bytes = Vec::new();
         let ends = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -212,11 +257,11 @@ impl Handshake {
         let rest = bytes.split_off(ends);
         let (status, headers) = head(&bytes)?;
         if status == 101 {
-            agreed(&headers, &key)?;
-            return Ok(Exchanged::Upgraded(rest));
+            agreed(&headers, key)?;
+            return Ok(Answered::Upgraded(rest));
         }
         let body = body(stream, rest, find(&headers, "content-length")).await;
-        Ok(Exchanged::Refused(Refused {
+        Ok(Answered::Refused(Refused {
             status,
             headers,
             body,
@@ -224,7 +269,7 @@ impl Handshake {
     }
 }
 
-enum Exchanged {
+enum Answered {
     /// With the bytes that came right behind the answer.
     Upgraded(Vec<u8>),
     Refused(Refused),
