@@ -21,6 +21,9 @@ use crate::frames::{ErrorCode, ErrorFrame, Message, ServerFrame};
 use crate::history::Kept;
 use crate::hub::Hub;
 use crate::options::Options;
+// solution only
+use crate::store::Log;
+// end solution only
 use crate::store::Store;
 
 /// How often a node says that it lives. Its lease is three times as long.
@@ -92,7 +95,8 @@ impl Cluster {
     /// ends, and begins a lease.
     ///
     /// # Errors
-    /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
+    /// [`Error::Connect`] if Redis cannot be reached or does not let us in, and what else its functions
+    /// fail with, as it is: no error of the store has a password in it.
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         // stub stage 8: Store::connect, the end of the log, register
         let store = Store::connect(url, &options.prefix).await?;
@@ -128,8 +132,10 @@ impl Cluster {
     ///
     /// When the connection is lost it is opened again, with growing pauses, and reading goes on after
     /// the last entry that was done: nothing is done twice, nothing is left out. If the log was cut
-    /// beyond that entry, because this node was away for very long, the node goes to its end, and the
-    /// members of its rooms [catch up](Hub::catch_up) from the history.
+    /// beyond that entry, the node goes to its end, and the members of its rooms [catch
+    /// up](Hub::catch_up) from the history. That happens to a node that was away for very long, and to
+    /// one whose process was paused: its connection is still there when it goes on. See
+    /// [`Log::has_forgotten`](crate::store::Log::has_forgotten) for when to ask.
     async fn follow_the_log(&self, hub: &Arc<Hub>) {
         // stub stage 8: open the log, read after the position, apply, move the position; again
         let mut position = self.start.clone();
@@ -229,8 +235,9 @@ impl Cluster {
         // end stub
     }
 
-    /// Has the log say that a client joined. `false` if Redis knew it as a member already: then the
-    /// log says nothing.
+    /// Has the log say that a client joined. `false` if Redis knew it as a member already: then the log
+    /// says nothing now, but it may say what an earlier try did ([`Store::join`]). So wait for the entry
+    /// in both cases, and not for ever. If it does not come, out and in again: then it does.
     ///
     /// # Errors
     /// `unavailable` if Redis is away.
@@ -242,7 +249,8 @@ impl Cluster {
     }
 
     /// Has the log say that a client left. `false` if Redis did not know it as a member: then the log
-    /// says nothing.
+    /// says nothing now, but it may say what an earlier try did, as for [`join`](Self::join). If the
+    /// entry does not come, the others were told long ago, and the client can go.
     ///
     /// # Errors
     /// `unavailable` if Redis is away.
@@ -304,7 +312,8 @@ impl Cluster {
         // end stub
     }
 
-    /// This node stops, and everything of it is to be gone from Redis.
+    /// This node stops, and everything of it is to be gone from Redis. If Redis is away, the lease ends
+    /// it.
     pub async fn leave_for_good(&self) {
         // stub stage 9: Store::unregister, and no lease after that
         self.gone.cancel();
@@ -318,16 +327,22 @@ impl Cluster {
     /// Follows the log until that fails.
     async fn follow(&self, hub: &Arc<Hub>, position: &mut String) -> Result<(), Error> {
         let mut log = self.store.open_log().await?;
-        if log.has_forgotten(position).await? {
-            let rooms = hub.occupied();
-            let (end, numbers) = self.store.ends(&rooms).await?;
-            *position = end;
-            for (room, number) in rooms.iter().zip(numbers) {
-                hub.catch_up(room, number);
-            }
-        }
+        // Whether what comes next may not be what follows.
+        let mut unsure = true;
         loop {
-            for (id, event) in log.read(position).await? {
+            let entries = log.read(position).await?;
+            unsure |= entries.len() >= Log::PAGE;
+            if unsure && log.has_forgotten(position).await? {
+                let rooms = hub.occupied();
+                let (end, numbers) = self.store.ends(&rooms).await?;
+                *position = end;
+                for (room, number) in rooms.iter().zip(numbers) {
+                    hub.catch_up(room, number);
+                }
+                continue;
+            }
+            unsure = false;
+            for (id, event) in entries {
                 if let Some(event) = event {
                     hub.apply(&event);
                 }

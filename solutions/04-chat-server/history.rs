@@ -80,8 +80,9 @@ pub struct Replay {
 /// the others, which get each message when it is said: without a gap and without a duplicate in
 /// between. Where messages are missing, because they are not kept any more, it says `gap` first.
 ///
-/// It sends as fast as the client reads, without filling its queue ([`has_room`]), and takes what is
-/// said meanwhile from the history too: so it needs no memory of its own, however long that takes. It
+/// It sends as fast as the client reads, frame by frame through the client's queue, without filling
+/// that ([`has_room`]), and takes what is said meanwhile from the history too, also what the client
+/// says itself: so it needs no memory of its own, however long that takes. It
 /// ends early when the client left the room, when its connection ended, or when another replay of the
 /// same client in the same room began.
 ///

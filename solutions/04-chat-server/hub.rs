@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::frames::{ErrorCode, ErrorFrame, Message, now};
+use crate::frames::{ErrorCode, ErrorFrame, Message, ServerFrame, now};
 // solution only
 use crate::guard::MOST_ROOMS;
 // end solution only
@@ -56,7 +56,7 @@ impl Hub {
     /// `over` is cancelled.
     ///
     /// # Errors
-    /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
+    /// Those of [`Cluster::connect`].
     pub async fn start(options: Arc<Options>, over: CancellationToken) -> Result<Arc<Self>, Error> {
         let cluster = match &options.redis {
             Some(url) => Some(Arc::new(Cluster::connect(url, &options).await?)),
@@ -77,8 +77,9 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Takes a name for a client that connects. It is taken until [`disconnect`](Self::disconnect).
-    /// Of two that claim the same name at the same moment one gets it.
+    /// Takes a name for a client that connects. It is taken until [`disconnect`](Self::disconnect),
+    /// which whoever claimed it has to see to, also if no session comes of it. Of two that claim the
+    /// same name at the same moment one gets it.
     ///
     /// # Errors
     /// [`Refusal::NAME_TAKEN`] if somebody is here under this name, on any node (stage 8).
@@ -108,6 +109,15 @@ impl Hub {
         // end stub
     }
 
+    /// The client that claimed its name is a session now: from here on it can be
+    /// [expelled](Self::expel), in a room or not, until it [disconnects](Self::disconnect).
+    pub fn enter(&self, client: &Client) {
+        // stub stage 8: keep its outbox by its name
+        let name = Arc::clone(&client.name);
+        self.rooms().outboxes.insert(name, client.outbox.clone());
+        // end stub
+    }
+
     /// A client is gone, however that came: it leaves every room it is in, the others there are told
     /// `left` once, and its name is free.
     pub async fn disconnect(&self, name: &str) {
@@ -134,6 +144,12 @@ impl Hub {
     /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
     /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
     /// everything that is kept. Without `since` it gets what is said from then on.
+    ///
+    /// For a member that joins again that means: what its queue holds stays there, before the new
+    /// `joined`, and what of it is above `since` is sent once more behind it. So behind each `joined`
+    /// of its own a client finds every number above `since` once, whatever came before.
+    ///
+    /// **Stage 8:** it returns when the client is in: what it asks next comes after that.
     ///
     /// # Errors
     /// `too_many_rooms` (stage 4) if it is in [`MOST_ROOMS`](crate::guard::MOST_ROOMS) others, and
@@ -173,20 +189,11 @@ impl Hub {
         let Some(cluster) = &self.cluster else {
             return Ok(());
         };
-        match cluster.join(self, name, room).await {
-            // The log of the cluster lets it in.
-            Ok(true) => self.settled(name, room).await,
-            // The cluster has known it as a member, from before an outage.
-            Ok(false) => {
-                let replay = self.rooms().joined_again(room, name, since);
-                self.spawn(replay);
-            }
-            Err(error) => {
-                self.rooms().forget(name, room);
-                return Err(error);
-            }
+        let done = self.let_in(cluster, name, room).await;
+        if done.is_err() {
+            self.rooms().forget(name, room);
         }
-        Ok(())
+        done
         // end stub
     }
 
@@ -212,15 +219,15 @@ impl Hub {
         let Some(cluster) = &self.cluster else {
             return Ok(());
         };
-        match cluster.leave(self, name, room).await {
-            Ok(true) => self.settled(name, room).await,
-            // The cluster did not know it as a member any more, so its log will not tell.
-            Ok(false) => self.rooms().left(room, name),
-            Err(error) => {
-                self.rooms().set_leaving(name, room, false);
-                return Err(error);
-            }
+        if let Err(error) = cluster.leave(self, name, room).await {
+            self.rooms().set_leaving(name, room, false);
+            return Err(error);
         }
+        self.settled(name, room).await;
+        // If the log did not say it by now, the others have heard it earlier: when the cluster took
+        // this node for dead.
+        let left = ServerFrame::Left { room, name }.encode();
+        self.rooms().let_go(room, name, left);
         Ok(())
         // end stub
     }
@@ -337,9 +344,12 @@ impl Hub {
     ///
     /// A client of this node that asked to join gets its answer here, and is a member from here on: so
     /// it gets every message that the log has after its `joined`, and none that it has before. The same
-    /// for one that asked to leave. A member of this node that the log says has left, although it did
-    /// not ask for that, stays one: this node was taken for dead, and [comes
-    /// back](crate::cluster::Cluster).
+    /// for one that asked to leave. A sender does not get its own message here either.
+    ///
+    /// A member of this node that the log says has left, although it did not ask for that, stays one:
+    /// this node was taken for dead, and [comes back](crate::cluster::Cluster). The other members here
+    /// are told `left`, and `joined` when the log says that; it itself is told neither, and goes on
+    /// getting messages. The same for a `joined` of a client that is a member here already.
     pub fn apply(self: &Arc<Self>, event: &Event) {
         // stub stage 8: what `join`, `leave` and `say` do at once when there is no cluster
         let replay = {
@@ -371,7 +381,7 @@ impl Hub {
     }
 
     /// The last number in the room is `seq`, and this node was not told of all messages up to there:
-    /// its members in the room get them from the history.
+    /// its members in the room get them from the history, without another `joined`.
     pub fn catch_up(self: &Arc<Self>, room: &str, seq: u64) {
         // stub stage 8: a replay for each member, from the last number it was sent
         let replays = self.rooms().catch_up(room, seq);
@@ -403,10 +413,18 @@ impl Hub {
     }
 
     // solution only
-    /// The client that claimed its name is a session now.
-    pub fn enter(&self, client: &Client) {
-        let name = Arc::clone(&client.name);
-        self.rooms().outboxes.insert(name, client.outbox.clone());
+    /// Has the log say that a client joined, and waits for it.
+    async fn let_in(&self, cluster: &Cluster, name: &str, room: &str) -> Result<(), ErrorFrame> {
+        // `false`, "it was one already", says little: its entry may be of an earlier try, and still
+        // come, or have come long ago. So the log decides.
+        cluster.join(self, name, room).await?;
+        self.settled(name, room).await;
+        if self.rooms().is_waiting(name, room) {
+            cluster.leave(self, name, room).await?;
+            cluster.join(self, name, room).await?;
+            self.settled(name, room).await;
+        }
+        Ok(())
     }
 
     /// Takes a client out of all its rooms here. Without a cluster the others are told at once.

@@ -1,5 +1,8 @@
 //! What waits for one client, and the writer that sends it.
 
+// solution only
+use std::future::poll_fn;
+// end solution only
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,8 +17,9 @@ use crate::heartbeat::pings;
 // end solution only
 use crate::socket::Goodbye;
 
-/// How long a client that is closed may take for what was being written to it, and for the Close
-/// frame after that.
+/// How long a client that is closed may take for what is still sent to it, the Close frame included;
+/// and one that has closed, for the answer. Nobody waits for the answer to a Close of the server: the
+/// connection is dropped, and `transport` reads for a second what the client has under way.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// The end into which everybody puts frames for one client. Clones are the same outbox.
@@ -121,7 +125,8 @@ impl Outbox {
 /// When the outbox is closed with a goodbye, the frame that is being written is finished, and then
 /// the Close frame follows. What still waited in the queue is sent in between; but not to a client
 /// that is [too slow](Goodbye::TOO_SLOW), for which it is dropped. All that may take [`GRACE`]; then
-/// this returns, and the connection is dropped.
+/// this returns, and the connection is dropped. A frame that was taken out of the queue is either
+/// given to the socket or sent with the rest: also if the outbox is closed between the two.
 ///
 /// It also returns when the connection fails, and then closes the outbox.
 pub async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue, heartbeat: Duration) {
@@ -131,6 +136,15 @@ pub async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue, he
     let _closed = closed.clone().drop_guard();
     let mut pings = pings(heartbeat);
     loop {
+        // A place first, and then the frame that goes there: none is in between when this ends.
+        let place = tokio::select! {
+            biased;
+            () = closed.cancelled() => break,
+            place = poll_fn(|cx| sink.poll_ready_unpin(cx)) => place,
+        };
+        if place.is_err() {
+            return;
+        }
         let message = tokio::select! {
             biased;
             () = closed.cancelled() => break,
@@ -138,11 +152,14 @@ pub async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue, he
             _ = pings.tick() => Message::Ping(Default::default()),
             Some(frame) = queue.frames.recv() => Message::Text(frame),
         };
-        // What is dropped here was either given to the socket as a whole or not at all.
+        if sink.start_send_unpin(message).is_err() {
+            return;
+        }
+        // The socket has it as a whole by now. What stops here is only waiting.
         tokio::select! {
             biased;
             () = closed.cancelled() => break,
-            sent = queue.send_with_others(message, &mut sink) => if sent.is_err() {
+            sent = queue.send_what_waits(&mut sink) => if sent.is_err() {
                 return;
             },
         }
@@ -159,18 +176,18 @@ pub async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue, he
 const BATCH: usize = 32;
 
 impl Queue {
-    /// Sends a message, and with it what waits anyway: one write to the system for many frames.
-    async fn send_with_others(
+    /// Adds what waits anyway to what the socket has, and flushes: one write to the system for many
+    /// frames. If it is dropped, no frame is lost: it takes one only when there is a place for it.
+    async fn send_what_waits(
         &mut self,
-        message: Message,
         sink: &mut SplitSink<WebSocket, Message>,
     ) -> Result<(), axum::Error> {
-        sink.feed(message).await?;
         for _ in 1..BATCH {
+            poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
             let Ok(frame) = self.frames.try_recv() else {
                 break;
             };
-            sink.feed(Message::Text(frame)).await?;
+            sink.start_send_unpin(Message::Text(frame))?;
         }
         sink.flush().await
     }

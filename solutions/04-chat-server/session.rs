@@ -8,6 +8,9 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use futures::stream::SplitStream;
 use serde_json::Value;
+// solution only
+use tokio_util::task::task_tracker::TaskTrackerToken;
+// end solution only
 
 use crate::frames::{CLIENT_FRAMES, ClientFrame, ErrorCode, ErrorFrame, ServerFrame};
 use crate::guard::{LONGEST_ROOM, RateLimit, admit, is_name};
@@ -30,13 +33,16 @@ use crate::socket::{Goodbye, with_small_buffers};
 ///
 /// **4, refuse.** A message of more than `options.max_message` bytes, all fragments together, ends the
 /// connection with close code 1009; text that is not UTF-8 with 1007; what is no WebSocket with 1002
-/// ([`Goodbye::for_error`]).
+/// ([`Goodbye::for_error`]). After that Close the socket may be dropped: the answer is not waited for.
 ///
 /// **9, stop.** When `server.stop` is cancelled it is closed with 1001. It runs in
-/// [`Sessions::run`](crate::stop::Sessions::run).
+/// [`Sessions::run`](crate::stop::Sessions::run), with a
+/// [token](crate::stop::Sessions::token) from before the upgrade.
 pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
     // stub stage 1: upgrade.on_upgrade(…), and a loop that reads and sends back
+    let running = server.sessions.token();
     limited(upgrade, &server).on_upgrade(async move |mut socket| {
+        let _running = running;
         let echo = async {
             if let Some(goodbye) = send_back(&server, &mut socket).await {
                 let _ = tokio::time::timeout(GRACE, socket.send(goodbye.into())).await;
@@ -61,6 +67,8 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// hub puts into its [`Outbox`](crate::outbox::Outbox) is sent to it. However the connection ends,
 /// the client is [gone](crate::hub::Hub::disconnect) from all its rooms when it has ended, and its
 /// name is free: after a close even before that is answered, so that a client can come back at once.
+/// The answer to its close may take [`GRACE`](crate::outbox::GRACE). A client may also go before it is
+/// a session: then the closure of `on_upgrade` is dropped, and its name has to be free all the same.
 ///
 /// **3, rooms.** `leave` and `who`.
 ///
@@ -77,12 +85,19 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// **6, slow consumers.** What is sent to a client is sent by a [writer](crate::outbox::write) of its
 /// own. When its outbox is closed, it leaves its rooms at once, and the rest is the writer's.
 ///
+/// **8, several nodes.** The claim waits for Redis now. If the client hangs up meanwhile, this future
+/// is dropped where it waits, although Redis may have given the name already: so let a task of its
+/// own claim it, and give it back if nobody is there any more. A session
+/// [enters](crate::hub::Hub::enter) the hub when it begins.
+///
 /// **9, stop.** When `server.stop` is cancelled the client is told 1001, and leaves its rooms. Who
-/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING). A session runs in
-/// [`Sessions::run`](crate::stop::Sessions::run), and is counted in its `clients`, as is each message
-/// that was accepted in its `messages`.
+/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING), if `admit` lets him in.
+/// A session runs in [`Sessions::run`](crate::stop::Sessions::run), with a
+/// [token](crate::stop::Sessions::token) that was taken before `server.stop` was looked at, and is
+/// counted in `clients`. Each `say` that was accepted is counted in `messages`.
 pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrade) -> Response {
     // stub stage 1: upgrade.on_upgrade(…), and a loop that reads, parses and answers
+    let running = server.sessions.token();
     let name = match admit(&server.options, &knock) {
         Ok(_) if server.stop.is_cancelled() => return Refusal::STOPPING.into_response(),
         Ok(name) => name,
@@ -90,7 +105,8 @@ pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrad
     };
     // In a task of its own: if the client hangs up meanwhile, this future is dropped where it waits,
     // and a name that is half claimed would never be free again.
-    let claim = match tokio::spawn(Claim::of(Arc::clone(&server.hub), name)).await {
+    let claim = Claim::of(Arc::clone(&server.hub), name, running);
+    let claim = match tokio::spawn(claim).await {
         Ok(Ok(claim)) => claim,
         Ok(Err(refusal)) => return refusal.into_response(),
         Err(_) => return Refusal::UNAVAILABLE.into_response(),
@@ -158,13 +174,15 @@ struct Claim {
     hub: Arc<Hub>,
     /// `None` once it was given back.
     name: Option<String>,
+    /// For a stop to wait until it is.
+    running: TaskTrackerToken,
 }
 
 impl Claim {
-    async fn of(hub: Arc<Hub>, name: String) -> Result<Self, Refusal> {
+    async fn of(hub: Arc<Hub>, name: String, running: TaskTrackerToken) -> Result<Self, Refusal> {
         hub.claim(&name).await?;
         let name = Some(name);
-        Ok(Claim { hub, name })
+        Ok(Claim { hub, name, running })
     }
 
     /// Takes the client out of its rooms and gives its name back.
@@ -179,8 +197,11 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            let hub = Arc::clone(&self.hub);
-            tokio::spawn(async move { hub.disconnect(&name).await });
+            let (hub, running) = (Arc::clone(&self.hub), self.running.clone());
+            tokio::spawn(async move {
+                hub.disconnect(&name).await;
+                drop(running);
+            });
         }
     }
 }
@@ -220,7 +241,8 @@ async fn chat(server: &Server, mut claim: Claim, socket: WebSocket) {
         claim.give_back().await;
         if matches!(end, End::Closed) {
             // This is what sends the answer to the client's Close.
-            while let Some(Ok(_)) = messages.next().await {}
+            let answered = async { while let Some(Ok(_)) = messages.next().await {} };
+            let _ = tokio::time::timeout(GRACE, answered).await;
         }
     };
     tokio::join!(write(sink, queue, server.options.heartbeat), read);

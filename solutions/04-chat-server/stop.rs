@@ -2,12 +2,17 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::server::{Server, Summary};
+
+/// How long sessions that are cut may take to be gone.
+const LAST_STEPS: Duration = Duration::from_millis(200);
 
 /// The sessions that are running, and what is counted for the [`Summary`].
 #[derive(Debug)]
@@ -20,9 +25,9 @@ pub struct Sessions {
     over: CancellationToken,
     /// Sessions of `/ws` so far.
     pub clients: AtomicU64,
-    /// Messages that were accepted from them.
+    /// Each `say` of them that was accepted. Other frames do not count.
     pub messages: AtomicU64,
-    /// Sessions that ended by themselves after the node began to stop.
+    /// Sessions that ended by themselves after the node began to stop, whoever closed first.
     told_goodbye: AtomicU64,
     /// Sessions that were cut.
     cut: AtomicU64,
@@ -42,11 +47,19 @@ impl Sessions {
         }
     }
 
-    /// Runs a session to its end, or until everything has to end at once: then it is dropped where it
-    /// stands. While it runs, [`finish`] waits for it.
+    /// What [`finish`] waits for, until it is dropped. A session holds one from before its connection
+    /// becomes a WebSocket, and from before it was asked whether the node stops: then no stop can miss
+    /// a session that is just beginning.
+    pub fn token(&self) -> TaskTrackerToken {
+        // stub stage 9: a token of `running`
+        self.running.token()
+        // end stub
+    }
+
+    /// Runs a session, which holds a [token](Self::token), to its end, or until everything has to end
+    /// at once: then it is dropped where it stands.
     pub async fn run(&self, session: impl Future<Output = ()>) {
-        // stub stage 9: hold a token of `running`; count how it ended
-        let _running = self.running.token();
+        // stub stage 9: wait for the session or for `over`; count how it ended
         let ended = tokio::select! {
             biased;
             () = self.over.cancelled() => &self.cut,
@@ -60,11 +73,13 @@ impl Sessions {
 }
 
 /// Ends a node after `server.stop` was cancelled. Every session sees that by itself (in `session`),
-/// leaves its rooms and says goodbye with 1001. This waits for them, makes sure that the node is
-/// missed by nobody in Redis, and returns what the node did.
+/// leaves its rooms, gives its name back and says goodbye with 1001. This waits for them, has the node
+/// [leave the cluster](crate::hub::Hub::leave_the_cluster), and returns what the node did.
 ///
 /// It returns as soon as all that is done, and after `options.stop_deadline` in any case: sessions
-/// that still run then, because their client does not read its goodbye, are dropped.
+/// that still run then, because their client does not read its goodbye, are dropped, and get some
+/// milliseconds for that. Redis is not asked any more then: what the node still has there is free when
+/// its lease runs out.
 pub async fn finish(server: &Server) -> Summary {
     // stub stage 9: wait for `running`, at most so long, then cancel `over`
     let sessions = &server.sessions;
@@ -78,7 +93,7 @@ pub async fn finish(server: &Server) -> Summary {
         .is_err()
     {
         sessions.over.cancel();
-        sessions.running.wait().await;
+        let _ = timeout(LAST_STEPS, sessions.running.wait()).await;
     }
     Summary {
         clients: sessions.clients.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-// Stub 39a6937f1b18c911: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 5e435f0440b3dc87: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -63,7 +63,8 @@ impl Cluster {
     /// ends, and begins a lease.
     ///
     /// # Errors
-    /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
+    /// [`Error::Connect`] if Redis cannot be reached or does not let us in, and what else its functions
+    /// fail with, as it is: no error of the store has a password in it.
     pub async fn connect(url: &str, options: &Options) -> Result<Self, Error> {
         todo!("stage 8: Store::connect, the end of the log, register")
     }
@@ -78,8 +79,10 @@ impl Cluster {
     ///
     /// When the connection is lost it is opened again, with growing pauses, and reading goes on after
     /// the last entry that was done: nothing is done twice, nothing is left out. If the log was cut
-    /// beyond that entry, because this node was away for very long, the node goes to its end, and the
-    /// members of its rooms [catch up](Hub::catch_up) from the history.
+    /// beyond that entry, the node goes to its end, and the members of its rooms [catch
+    /// up](Hub::catch_up) from the history. That happens to a node that was away for very long, and to
+    /// one whose process was paused: its connection is still there when it goes on. See
+    /// [`Log::has_forgotten`](crate::store::Log::has_forgotten) for when to ask.
     async fn follow_the_log(&self, hub: &Arc<Hub>) {
         todo!("stage 8: open the log, read after the position, apply, move the position; again")
     }
@@ -116,8 +119,9 @@ impl Cluster {
         todo!("stage 8: Store::release")
     }
 
-    /// Has the log say that a client joined. `false` if Redis knew it as a member already: then the
-    /// log says nothing.
+    /// Has the log say that a client joined. `false` if Redis knew it as a member already: then the log
+    /// says nothing now, but it may say what an earlier try did ([`Store::join`]). So wait for the entry
+    /// in both cases, and not for ever. If it does not come, out and in again: then it does.
     ///
     /// # Errors
     /// `unavailable` if Redis is away.
@@ -126,7 +130,8 @@ impl Cluster {
     }
 
     /// Has the log say that a client left. `false` if Redis did not know it as a member: then the log
-    /// says nothing.
+    /// says nothing now, but it may say what an earlier try did, as for [`join`](Self::join). If the
+    /// entry does not come, the others were told long ago, and the client can go.
     ///
     /// # Errors
     /// `unavailable` if Redis is away.
@@ -157,7 +162,8 @@ impl Cluster {
         todo!("stage 8: Store::kept, encoded; again after a pause if that fails")
     }
 
-    /// This node stops, and everything of it is to be gone from Redis.
+    /// This node stops, and everything of it is to be gone from Redis. If Redis is away, the lease ends
+    /// it.
     pub async fn leave_for_good(&self) {
         todo!("stage 9: Store::unregister, and no lease after that")
     }

@@ -1,4 +1,4 @@
-// Stub c26e681ffdeb167d: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 68f86e61de1ad899: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -64,8 +64,9 @@ pub struct Replay {
 /// the others, which get each message when it is said: without a gap and without a duplicate in
 /// between. Where messages are missing, because they are not kept any more, it says `gap` first.
 ///
-/// It sends as fast as the client reads, without filling its queue ([`has_room`]), and takes what is
-/// said meanwhile from the history too: so it needs no memory of its own, however long that takes. It
+/// It sends as fast as the client reads, frame by frame through the client's queue, without filling
+/// that ([`has_room`]), and takes what is said meanwhile from the history too, also what the client
+/// says itself: so it needs no memory of its own, however long that takes. It
 /// ends early when the client left the room, when its connection ended, or when another replay of the
 /// same client in the same room began.
 ///

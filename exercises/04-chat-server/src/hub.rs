@@ -1,4 +1,4 @@
-// Stub 8523d9cb6363bb0d: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 248b44db52a2fc6c: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::frames::{ErrorCode, ErrorFrame, Message, now};
+use crate::frames::{ErrorCode, ErrorFrame, Message, ServerFrame, now};
 use crate::history::{Kept, Replay, replay};
 use crate::options::Options;
 use crate::outbox::Outbox;
@@ -42,7 +42,7 @@ impl Hub {
     /// `over` is cancelled.
     ///
     /// # Errors
-    /// [`Error::Connect`] if Redis cannot be reached or does not let us in.
+    /// Those of [`Cluster::connect`].
     pub async fn start(options: Arc<Options>, over: CancellationToken) -> Result<Arc<Self>, Error> {
         let cluster = match &options.redis {
             Some(url) => Some(Arc::new(Cluster::connect(url, &options).await?)),
@@ -59,14 +59,21 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Takes a name for a client that connects. It is taken until [`disconnect`](Self::disconnect).
-    /// Of two that claim the same name at the same moment one gets it.
+    /// Takes a name for a client that connects. It is taken until [`disconnect`](Self::disconnect),
+    /// which whoever claimed it has to see to, also if no session comes of it. Of two that claim the
+    /// same name at the same moment one gets it.
     ///
     /// # Errors
     /// [`Refusal::NAME_TAKEN`] if somebody is here under this name, on any node (stage 8).
     /// [`Refusal::UNAVAILABLE`] if Redis is away and the name cannot be claimed (stage 8).
     pub async fn claim(&self, name: &str) -> Result<(), Refusal> {
         todo!("stage 2: look and take it in one step, or two clients get it")
+    }
+
+    /// The client that claimed its name is a session now: from here on it can be
+    /// [expelled](Self::expel), in a room or not, until it [disconnects](Self::disconnect).
+    pub fn enter(&self, client: &Client) {
+        todo!("stage 8: keep its outbox by its name")
     }
 
     /// A client is gone, however that came: it leaves every room it is in, the others there are told
@@ -86,6 +93,12 @@ impl Hub {
     /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
     /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
     /// everything that is kept. Without `since` it gets what is said from then on.
+    ///
+    /// For a member that joins again that means: what its queue holds stays there, before the new
+    /// `joined`, and what of it is above `since` is sent once more behind it. So behind each `joined`
+    /// of its own a client finds every number above `since` once, whatever came before.
+    ///
+    /// **Stage 8:** it returns when the client is in: what it asks next comes after that.
     ///
     /// # Errors
     /// `too_many_rooms` (stage 4) if it is in [`MOST_ROOMS`](crate::guard::MOST_ROOMS) others, and
@@ -164,9 +177,12 @@ impl Hub {
     ///
     /// A client of this node that asked to join gets its answer here, and is a member from here on: so
     /// it gets every message that the log has after its `joined`, and none that it has before. The same
-    /// for one that asked to leave. A member of this node that the log says has left, although it did
-    /// not ask for that, stays one: this node was taken for dead, and [comes
-    /// back](crate::cluster::Cluster).
+    /// for one that asked to leave. A sender does not get its own message here either.
+    ///
+    /// A member of this node that the log says has left, although it did not ask for that, stays one:
+    /// this node was taken for dead, and [comes back](crate::cluster::Cluster). The other members here
+    /// are told `left`, and `joined` when the log says that; it itself is told neither, and goes on
+    /// getting messages. The same for a `joined` of a client that is a member here already.
     pub fn apply(self: &Arc<Self>, event: &Event) {
         todo!("stage 8: what `join`, `leave` and `say` do at once when there is no cluster")
     }
@@ -177,7 +193,7 @@ impl Hub {
     }
 
     /// The last number in the room is `seq`, and this node was not told of all messages up to there:
-    /// its members in the room get them from the history.
+    /// its members in the room get them from the history, without another `joined`.
     pub fn catch_up(self: &Arc<Self>, room: &str, seq: u64) {
         todo!("stage 8: a replay for each member, from the last number it was sent")
     }

@@ -1,4 +1,4 @@
-// Stub 5c9c9e4f2b3000b8: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 03707937be687778: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::socket::Goodbye;
 
-/// How long a client that is closed may take for what was being written to it, and for the Close
-/// frame after that.
+/// How long a client that is closed may take for what is still sent to it, the Close frame included;
+/// and one that has closed, for the answer. Nobody waits for the answer to a Close of the server: the
+/// connection is dropped, and `transport` reads for a second what the client has under way.
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// The end into which everybody puts frames for one client. Clones are the same outbox.
@@ -84,7 +85,8 @@ impl Outbox {
 /// When the outbox is closed with a goodbye, the frame that is being written is finished, and then
 /// the Close frame follows. What still waited in the queue is sent in between; but not to a client
 /// that is [too slow](Goodbye::TOO_SLOW), for which it is dropped. All that may take [`GRACE`]; then
-/// this returns, and the connection is dropped.
+/// this returns, and the connection is dropped. A frame that was taken out of the queue is either
+/// given to the socket or sent with the rest: also if the outbox is closed between the two.
 ///
 /// It also returns when the connection fails, and then closes the outbox.
 pub async fn write(mut sink: SplitSink<WebSocket, Message>, mut queue: Queue, heartbeat: Duration) {

@@ -27,10 +27,10 @@ use crate::transport::Accepting;
 pub struct Summary {
     /// Connections to `/ws` that became sessions.
     pub clients: u64,
-    /// Messages of those clients that were accepted.
+    /// Each `say` of those clients that was accepted. Joins, leaves and questions do not count.
     pub messages: u64,
     /// Sessions, those of `/echo` included, that were there at the stop and ended by themselves
-    /// before the deadline, after they were told goodbye.
+    /// before the deadline, whoever closed first.
     pub told_goodbye: u64,
     /// Sessions that were cut at the deadline.
     pub cut: u64,
@@ -70,7 +70,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Only at the start, and only with `options.redis`: [`Error::Connect`] if Redis cannot be reached or
-/// does not let us in.
+/// does not let us in, [`Error::Redis`] if it is lost right after that.
 pub async fn serve(
     listener: TcpListener,
     options: Options,

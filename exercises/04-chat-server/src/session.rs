@@ -1,4 +1,4 @@
-// Stub 3a888ed1926e8cdd: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub afaafe925523e828: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -34,10 +34,11 @@ use crate::socket::{Goodbye, with_small_buffers};
 ///
 /// **4, refuse.** A message of more than `options.max_message` bytes, all fragments together, ends the
 /// connection with close code 1009; text that is not UTF-8 with 1007; what is no WebSocket with 1002
-/// ([`Goodbye::for_error`]).
+/// ([`Goodbye::for_error`]). After that Close the socket may be dropped: the answer is not waited for.
 ///
 /// **9, stop.** When `server.stop` is cancelled it is closed with 1001. It runs in
-/// [`Sessions::run`](crate::stop::Sessions::run).
+/// [`Sessions::run`](crate::stop::Sessions::run), with a
+/// [token](crate::stop::Sessions::token) from before the upgrade.
 pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
     todo!("stage 1: upgrade.on_upgrade(…), and a loop that reads and sends back")
 }
@@ -56,6 +57,8 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// hub puts into its [`Outbox`](crate::outbox::Outbox) is sent to it. However the connection ends,
 /// the client is [gone](crate::hub::Hub::disconnect) from all its rooms when it has ended, and its
 /// name is free: after a close even before that is answered, so that a client can come back at once.
+/// The answer to its close may take [`GRACE`](crate::outbox::GRACE). A client may also go before it is
+/// a session: then the closure of `on_upgrade` is dropped, and its name has to be free all the same.
 ///
 /// **3, rooms.** `leave` and `who`.
 ///
@@ -72,10 +75,16 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// **6, slow consumers.** What is sent to a client is sent by a [writer](crate::outbox::write) of its
 /// own. When its outbox is closed, it leaves its rooms at once, and the rest is the writer's.
 ///
+/// **8, several nodes.** The claim waits for Redis now. If the client hangs up meanwhile, this future
+/// is dropped where it waits, although Redis may have given the name already: so let a task of its
+/// own claim it, and give it back if nobody is there any more. A session
+/// [enters](crate::hub::Hub::enter) the hub when it begins.
+///
 /// **9, stop.** When `server.stop` is cancelled the client is told 1001, and leaves its rooms. Who
-/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING). A session runs in
-/// [`Sessions::run`](crate::stop::Sessions::run), and is counted in its `clients`, as is each message
-/// that was accepted in its `messages`.
+/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING), if `admit` lets him in.
+/// A session runs in [`Sessions::run`](crate::stop::Sessions::run), with a
+/// [token](crate::stop::Sessions::token) that was taken before `server.stop` was looked at, and is
+/// counted in `clients`. Each `say` that was accepted is counted in `messages`.
 pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrade) -> Response {
     todo!("stage 1: upgrade.on_upgrade(…), and a loop that reads, parses and answers")
 }

@@ -159,7 +159,9 @@ impl Store {
     }
 
     /// Makes a client of this node a member of a room, and writes that into the log. Returns `false`,
-    /// and writes nothing, if it is one already.
+    /// and writes nothing, if it is one already. It may be one since a moment ago: if the reply is lost
+    /// and [`run`](Self::run) tries again, the second try finds done what the first one did, and
+    /// returns `false`, while the log has the entry of the first.
     ///
     /// # Errors
     /// As [`claim`](Self::claim); also if the name is not this node's any more.
@@ -168,7 +170,8 @@ impl Store {
     }
 
     /// Takes a client of this node out of a room, and writes that into the log. Returns `false`, and
-    /// writes nothing, if it is not in there.
+    /// writes nothing, if it is not in there; also if the first try of the same call took it out, as
+    /// for [`join`](Self::join).
     ///
     /// # Errors
     /// As [`claim`](Self::claim).

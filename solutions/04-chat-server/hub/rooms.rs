@@ -178,7 +178,7 @@ impl Rooms {
 
     /// A member joined again: only it is told, and it may want what was said `since` once more.
     pub fn joined_again(&mut self, room: &str, name: &str, since: Option<u64>) -> Option<Replay> {
-        if since.is_some() || self.member(name, room).is_some_and(Member::is_joining) {
+        if since.is_some() {
             return self.begin(room, name, since);
         }
         let (seq, member) = (self.last(room), self.member(name, room)?);
@@ -216,7 +216,12 @@ impl Rooms {
         };
         let frame = ServerFrame::Left { room, name }.encode();
         abandoned.tell_others(&frame, name);
-        if let Some(member) = abandoned.members.get(name).filter(|member| member.leaving) {
+        self.let_go(room, name, frame);
+    }
+
+    /// Lets a client go that asked for it, and has not been yet. Only it is told.
+    pub fn let_go(&mut self, room: &str, name: &str, frame: Utf8Bytes) {
+        if let Some(member) = self.member(name, room).filter(|member| member.leaving) {
             member.client.outbox.push(frame);
             self.forget(name, room);
         }

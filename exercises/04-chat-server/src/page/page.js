@@ -1,7 +1,8 @@
 // The chat page: one room, over one WebSocket that is opened again whenever it is lost.
 //
 // What it relies on: `joined` answers our own join and carries the room's last number; after it come
-// the messages above `since`, and then live ones. So the highest number seen is all it has to keep.
+// the messages above `since`, and then live ones. So the highest number seen is all it has to keep, and
+// what is not above that was shown already. Answers come in the order in which they were asked for.
 
 const $ = (id) => document.getElementById(id);
 
@@ -9,6 +10,8 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 // A connection can die without a word, and a script cannot ping: so it asks who is there now and then.
 const LOOK_EVERY = 20_000;
+// How long to be quiet after too much was said.
+const REST = 1_500;
 const MOST_LINES = 2_000;
 
 let session = null;
@@ -21,7 +24,10 @@ class Session {
     this.token = token;
     this.last = null; // the highest number seen; null before the first joined
     this.members = new Set();
+    this.since = 0; // what the last join asked for
     this.asked = []; // what we sent and do not know the outcome of, in order: a line, or null for `who`
+    this.adrift = false; // answers that come belong to something else than `asked`, until the next joined
+    this.rest = 0; // the timer of the join that ends that
     this.failures = 0;
     this.over = false;
     this.timer = 0;
@@ -32,12 +38,12 @@ class Session {
 
   isAlive() {
     if (!this.joined) return;
-    if (this.asked.length > 0 && Date.now() - this.heard > LOOK_EVERY) {
+    if ((this.asked.length > 0 || this.adrift) && Date.now() - this.heard > LOOK_EVERY) {
       // Closing would wait for an answer as well.
       const silent = this.socket;
       silent.onclose({ code: 1006 });
       silent.close();
-    } else {
+    } else if (!this.adrift) {
       this.who();
     }
   }
@@ -59,12 +65,8 @@ class Session {
     const socket = new WebSocket(this.address());
     this.socket = socket;
     this.joined = false;
-    socket.onopen = () => {
-      const join = { type: "join", room: this.room };
-      // 0 the first time: a room shows what was said before one came.
-      join.since = this.last ?? 0;
-      socket.send(JSON.stringify(join));
-    };
+    // 0 the first time: a room shows what was said before one came.
+    socket.onopen = () => this.join(this.last ?? 0);
     socket.onmessage = ({ data }) => {
       this.heard = Date.now();
       if (socket === this.socket) this.receive(JSON.parse(data));
@@ -73,7 +75,10 @@ class Session {
       if (socket !== this.socket || this.over) return;
       this.socket = null;
       this.joined = false;
-      for (const line of this.asked.splice(0)) if (line) fate(line, "unsure");
+      this.doubt();
+      this.adrift = false;
+      clearTimeout(this.rest);
+      this.rest = 0;
       if (code === 1008) {
         this.end("gone", "Somebody else has this name by now.");
       } else if (this.last === null) {
@@ -107,7 +112,7 @@ class Session {
     if (handler && (frame.room === undefined || frame.room === this.room)) handler();
   }
 
-  onJoined({ name }) {
+  onJoined({ name, seq }) {
     if (name !== this.name) {
       this.members.add(name);
       showMembers(this.members);
@@ -116,8 +121,11 @@ class Session {
     }
     this.joined = true;
     this.failures = 0;
-    // The first time everything above 0 follows; a room that begins anew is told by `gap`.
     this.last ??= 0;
+    // Fewer messages than we have seen: the numbers began anew.
+    if (seq < this.last) this.last = this.since > seq ? 0 : this.since;
+    // Everything that was sent before this join is answered, unless there is yet another one to come.
+    if (!this.rest) this.adrift = false;
     state("connected", "Connected");
     this.who();
   }
@@ -130,33 +138,35 @@ class Session {
   }
 
   onMessage({ from, text, seq, at }) {
-    if (seq <= this.last) return;
-    this.last = seq;
-    // What we said in this page is there already. It comes again after a reconnect, and then we know
+    // What we said in this page is there already. It comes again when we join again, and then we know
     // that it arrived.
     if (from === this.name) {
-      const line = arrived(text);
+      const line = shown(seq) ? null : arrived(text);
       if (line) {
         fate(line, "sent");
         line.dataset.seq = seq;
+        this.last = Math.max(this.last, seq);
         return;
       }
     }
+    if (seq <= this.last) return;
+    this.last = seq;
     message(from, text, seq, at, from === this.name);
   }
 
   onMembers({ members }) {
-    // Answers come in order: what was said before this `who` was accepted.
-    while (this.asked.length > 0 && this.asked.shift() !== null);
+    // What was said before this `who` was accepted.
+    while (!this.adrift && this.asked.length > 0 && this.asked.shift() !== null);
     this.members = new Set(members);
     showMembers(this.members);
   }
 
   onError({ code, detail, oldest }) {
     if (code === "gap") {
-      // The numbers begin anew, or some are not kept any more: what follows begins with `oldest`.
+      // Some are not kept any more: what follows begins with `oldest`. We may have seen them.
+      if (oldest - 1 <= this.last) return;
       this.last = oldest - 1;
-      if (oldest > 1) note("Older messages are not kept any more.");
+      note("Older messages are not kept any more.");
       return;
     }
     if (!this.joined) {
@@ -165,15 +175,44 @@ class Session {
       this.socket.close();
       return;
     }
-    const line = this.asked.shift();
-    if (line) fate(line, code === "unavailable" ? "unsure" : "failed");
     note(`Not done: ${detail}`);
+    if (code === "rate_limited") {
+      // It does not say what was dropped: a message, or the `who` after one that was accepted.
+      this.doubt();
+      this.adrift = true;
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => this.lookBack(), REST);
+    } else if (!this.adrift) {
+      const line = this.asked.shift();
+      if (line) fate(line, code === "unavailable" ? "unsure" : "failed");
+    }
+  }
+
+  /** Nobody knows what became of what we sent last. */
+  doubt() {
+    for (const line of this.asked.splice(0)) if (line) fate(line, "unsure");
+  }
+
+  /** Joins again for what was said since the first of our messages that may be lost. */
+  lookBack() {
+    this.rest = 0;
+    this.doubt();
+    const doubtful = [...$("log").querySelectorAll("li.mine[data-state=unsure]")];
+    this.join(Math.min(this.last, ...doubtful.map((line) => Number(line.dataset.after))));
+  }
+
+  join(since) {
+    this.since = since;
+    this.send({ type: "join", room: this.room, since });
   }
 
   say(text) {
     const line = message(this.name, text, null, new Date().toISOString(), true);
+    line.dataset.after = this.last ?? 0;
     if (this.joined && this.socket?.readyState === WebSocket.OPEN) {
       this.send({ type: "say", room: this.room, text });
+      // The join that is to come looks for it.
+      if (this.rest) return fate(line, "unsure");
       this.asked.push(line);
       // A message is answered only when it is refused; `who` is answered always, and after it.
       this.who();
@@ -202,6 +241,7 @@ class Session {
   stop() {
     this.over = true;
     clearTimeout(this.timer);
+    clearTimeout(this.rest);
     clearInterval(this.look);
     this.socket?.close(1000);
     session = null;
@@ -258,6 +298,11 @@ function fate(line, kind) {
   line.querySelector(".fate")?.remove();
   const told = { failed: "not sent", unsure: "may be lost" }[kind];
   if (told) line.append(element("span", "fate", told));
+}
+
+/** Whether a message with this number is there. */
+function shown(seq) {
+  return $("log").querySelector(`li.message[data-seq="${seq}"]`) !== null;
 }
 
 /** The line of ours with this text whose number we do not know yet; first one that may be lost. */

@@ -16,9 +16,6 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How much longer its answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Entries of one read.
-const PAGE: usize = 200;
-
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -41,20 +38,25 @@ pub struct Log {
 }
 
 impl Log {
+    /// Entries of one read at most.
+    pub const PAGE: usize = 200;
+
     pub(super) fn new(mut connection: MultiplexedConnection, key: String) -> Self {
         connection.set_response_timeout(WAIT + PATIENCE);
         Log { connection, key }
     }
 
-    /// What comes after the entry with the id `after`, with the ids, in order. It waits up to a second
-    /// for something to come. An entry that is none of ours is `None`.
+    /// What comes after the entry with the id `after`, with the ids, in order, [`PAGE`](Self::PAGE)
+    /// entries at most. It waits up to a second for something to come. An entry that is none of ours is
+    /// `None`. If entries after `after` were cut off the log, it begins with what is left, and does not
+    /// say so: ask [`has_forgotten`](Self::has_forgotten).
     ///
     /// # Errors
     /// [`Error::Redis`] if the connection is lost.
     pub async fn read(&mut self, after: &str) -> Result<Vec<(String, Option<Event>)>, Error> {
         let reply: Option<StreamReadReply> = redis::cmd("XREAD")
             .arg("COUNT")
-            .arg(PAGE)
+            .arg(Self::PAGE)
             .arg("BLOCK")
             .arg(WAIT.as_millis() as u64)
             .arg("STREAMS")
@@ -73,6 +75,11 @@ impl Log {
     }
 
     /// Whether entries after `position` may have been cut off the log before they were read.
+    ///
+    /// Ask it after the first read on a new connection, and after a read that brought a full
+    /// [`PAGE`](Self::PAGE), each time with the position from before that read. That is enough: the log
+    /// is far longer than a page, so a full one waits for every node that fell behind it, also for one
+    /// that was paused (`SIGSTOP`, a laptop that slept) and whose connection is still there.
     ///
     /// # Errors
     /// [`Error::Redis`] if the connection is lost.

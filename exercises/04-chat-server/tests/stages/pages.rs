@@ -13,7 +13,10 @@ use crate::house::{House, Node, roomy};
 use crate::person::Person;
 
 pub fn of_stage_7() -> Vec<Check> {
-    lab::checks![two_pages_chat_and_a_text_is_shown_as_text.limit_secs(120)]
+    lab::checks![
+        two_pages_chat_and_a_text_is_shown_as_text.limit_secs(120),
+        a_page_that_says_too_much_learns_what_arrived.limit_secs(120),
+    ]
 }
 
 pub fn of_stage_8() -> Vec<Check> {
@@ -124,6 +127,46 @@ async fn two_pages_chat_and_a_text_is_shown_as_text(lab: Lab) -> Outcome {
     let errors = ada.console_errors().await?;
     ensure!(errors.is_empty(), "the browser's console says {errors:?}");
     Ok(())
+}
+
+async fn a_page_that_says_too_much_learns_what_arrived(lab: Lab) -> Outcome {
+    lab.promise("A page that says more than its rate allows does not mark as not sent what the others got; and when it has joined again with `since`, it knows what that was, because a replay has a client's own messages too.");
+    let house = House::open(Options { rate: 1, ..roomy() }).await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    let browser = lab.browser().await?;
+    let page = browser
+        .open(&format!("http://{}/?name=bob&room=tea&enter=1", house.addr))
+        .await?;
+    is_connected(&page).await?;
+    // The page has asked twice, which is all it may. Once more it may say something, and then the
+    // question that it asks after that is too much.
+    lab.within(Duration::from_millis(1_200)).await;
+    const SAID: usize = 4;
+    for n in 0..SAID {
+        page.type_into("#text", &format!("message {n}\n")).await?;
+    }
+    lab.eventually(
+        "the page to mark as sent what ada heard, and nothing else",
+        || async {
+            let lines = page
+                .eval("return [...document.querySelectorAll('#log li.mine')].map((e) => [e.querySelector('.text').textContent, e.dataset.state])")
+                .await?;
+            let lines: Vec<(String, String)> = serde_json::from_value(lines)?;
+            let heard = ada.messages();
+            let was_heard = |text: &str| heard.iter().any(|m| m["text"] == text);
+            let wrong = lines
+                .iter()
+                .find(|(text, state)| state == "failed" && was_heard(text));
+            if let Some((text, _)) = wrong {
+                lab::fail!("ada heard {text:?}, and the page says that it was not sent");
+            }
+            let known = lines
+                .iter()
+                .all(|(text, state)| (state == "sent") == was_heard(text));
+            Ok((known && lines.len() == SAID).then_some(()))
+        },
+    )
+    .await
 }
 
 async fn a_page_stays_while_its_server_is_started_anew(lab: Lab) -> Outcome {

@@ -18,10 +18,11 @@ pub struct Person {
 }
 
 /// How much of what was seen has been counted.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tally {
     seen: usize,
     messages: usize,
+    last: u64,
     ended: Option<Seen>,
 }
 
@@ -199,7 +200,11 @@ impl Person {
         let what = format!("{} to have heard {count} messages", self.name);
         self.lab
             .eventually(&what, || async {
-                let (heard, ended) = self.tally();
+                let Tally {
+                    messages: heard,
+                    ended,
+                    ..
+                } = self.tally();
                 if heard >= count {
                     return Ok(Some(()));
                 }
@@ -211,18 +216,33 @@ impl Person {
                 }
             })
             .await
-            .map_err(|failure| failure.also(format!("{} had heard {}", self.name, self.tally().0)))
+            .map_err(|failure| {
+                failure.also(format!("{} had heard {}", self.name, self.count_heard()))
+            })
     }
 
-    /// How many messages came so far, and with what the connection ended, if it has.
-    fn tally(&self) -> (usize, Option<Seen>) {
+    /// How many messages came so far.
+    pub fn count_heard(&self) -> usize {
+        self.tally().messages
+    }
+
+    /// The number of the last message so far.
+    pub fn last_heard(&self) -> u64 {
+        self.tally().last
+    }
+
+    /// Counts what came since the last time, and no frame twice.
+    fn tally(&self) -> Tally {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         for record in self.socket.log_after(tally.seen) {
             tally.seen += 1;
             match record.seen {
                 Seen::Text(text) => {
                     let frame: Value = serde_json::from_str(&text).unwrap_or_default();
-                    tally.messages += usize::from(is(&frame, "message"));
+                    if is(&frame, "message") {
+                        tally.messages += 1;
+                        tally.last = seq(&frame);
+                    }
                 }
                 Seen::Close(..) | Seen::End | Seen::Lost(_) | Seen::Violation(_) => {
                     tally.ended.get_or_insert(record.seen);
@@ -230,7 +250,7 @@ impl Person {
                 _ => {}
             }
         }
-        (tally.messages, tally.ended.clone())
+        tally.clone()
     }
 }
 

@@ -22,6 +22,7 @@ pub fn checks() -> Vec<Check> {
         a_dead_nodes_members_leave,
         a_paused_node_that_was_taken_for_dead_comes_back_well,
         what_was_said_while_a_node_was_cut_off_arrives,
+        a_node_that_slept_while_the_log_was_cut_skips_nothing,
         nothing_accepted_is_lost_when_redis_dies,
         history_outlives_the_nodes,
         rooms_are_streams_under_the_prefix,
@@ -531,6 +532,107 @@ async fn what_was_said_while_a_node_was_cut_off_arrives(lab: Lab) -> Outcome {
             person.name,
             from_ada.len()
         );
+    }
+    Ok(())
+}
+
+/// Other rooms of other nodes: so much happens there that the log is cut by all that it had before.
+async fn much_happens_elsewhere(redis: &Redis, prefix: &str) -> Outcome {
+    let log = format!("{prefix}:log");
+    let mut connection = redis.direct().await?;
+    // The id of an entry, or nothing.
+    type Entries = Vec<(String, BTreeMap<String, String>)>;
+    let id = |entries: &Entries| {
+        let (time, count) = entries.first()?.0.split_once('-')?;
+        Some((time.parse::<u64>().ok()?, count.parse::<u64>().ok()?))
+    };
+    let last: Entries = redis::cmd("XREVRANGE")
+        .arg(&[&log, "+", "-", "COUNT", "1"])
+        .query_async(&mut connection)
+        .await?;
+    let () = redis::Script::new(
+        "for n = 1, 10500 do
+           redis.call('XADD', KEYS[1], 'MAXLEN', '~', '10000', '*', 'type', 'message', 'room', 'elsewhere',
+             'seq', n, 'from', 'somebody', 'text', 'x', 'at', '2025-01-01T00:00:00Z', 'node', 'elsewhere')
+         end",
+    )
+    .key(&log)
+    .invoke_async(&mut connection)
+    .await?;
+    let first: Entries = redis::cmd("XRANGE")
+        .arg(&[&log, "-", "+", "COUNT", "1"])
+        .query_async(&mut connection)
+        .await?;
+    if id(&first) <= id(&last) {
+        return Err(Failure::infrastructure(
+            "this Redis did not cut the log although it was asked to",
+        ));
+    }
+    Ok(())
+}
+
+async fn a_node_that_slept_while_the_log_was_cut_skips_nothing(lab: Lab) -> Outcome {
+    lab.promise("A node whose process was paused, and whose connections were not lost, goes on well, also when the log was cut meanwhile by more than it had read: its members get every message that is kept, once and in order, or their connections end.");
+    let cluster = Cluster::of(&lab, 1).await?;
+    let redis = lab.redis().await?;
+    let node = Node::start(&lab, &arguments(&redis.url(), &cluster.prefix)).await?;
+    let ada = Person::in_room(&lab, cluster.nodes[0].addr, "ada", "tea").await?;
+    let eve = Person::in_room(&lab, cluster.nodes[0].addr, "eve", "tea").await?;
+    let bob = Person::in_room(&lab, node.addr, "bob", "tea").await?;
+    let gone = || bob.socket.count(Seen::is_final) > 0;
+    let mut said = Vec::new();
+    // More than once: whoever happens to connect again meanwhile looks for its place because of that.
+    for round in 0..2 {
+        for moment in ["before", "meanwhile", "after"] {
+            match moment {
+                "meanwhile" => {
+                    bob.has_heard(said.len()).await?;
+                    lab.history().fault("node of bob", "paused");
+                    node.service.pause();
+                }
+                // At once: the longer the pause, the more likely is a connection that is given up.
+                "after" => {
+                    much_happens_elsewhere(&redis, &cluster.prefix).await?;
+                    lab.history().fault("log", "cut");
+                    node.service.resume();
+                    lab.history().fault("node of bob", "goes on");
+                }
+                _ => {}
+            }
+            for n in 0..5 {
+                let text = format!("{moment} {round}.{n}");
+                ada.say("tea", &text).await?;
+                said.push(text);
+            }
+            eve.has_heard(said.len()).await?;
+        }
+        let last = said.last().cloned().unwrap_or_default();
+        lab.eventually(
+            "bob to hear what is said after his node went on, or to lose the connection",
+            || async {
+                Ok((gone() || bob.messages().iter().any(|m| m["text"] == *last)).then_some(()))
+            },
+        )
+        .await
+        .map_err(|failure| failure.code("CS25"))?;
+        let texts: Vec<String> = heard(&lab, &bob)?
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        let missed: Vec<&String> = said.iter().filter(|text| !texts.contains(text)).collect();
+        if gone() {
+            ensure!(
+                said.starts_with(&texts),
+                "bob's connection ended after his node was paused; before that messages were left out: he got {texts:?}"
+            );
+            return Ok(());
+        }
+        ensure!(
+            missed.is_empty(),
+            "CS25",
+            "bob's node was paused, and the log was cut; all messages are kept in the room, and bob, who is still connected, never got {missed:?}"
+        );
+        ensure!(texts == said, "ada said {said:?}; bob got {texts:?}");
     }
     Ok(())
 }

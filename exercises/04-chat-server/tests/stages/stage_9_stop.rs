@@ -15,6 +15,7 @@ pub fn checks() -> Vec<Check> {
         everybody_is_told_goodbye_with_1001,
         stalled_clients_do_not_hold_up_the_stop_for_ever,
         what_was_accepted_before_the_stop_is_delivered,
+        a_slow_reader_gets_what_was_accepted_before_its_goodbye,
         nobody_is_let_in_while_it_stops,
         members_of_a_node_that_stops_leave,
         a_stop_without_redis_keeps_its_deadline,
@@ -167,6 +168,66 @@ async fn what_was_accepted_before_the_stop_is_delivered(lab: Lab) -> Outcome {
         drop((ada, others));
         house.ended(&lab, "`serve` to return").await?;
     }
+    Ok(())
+}
+
+async fn a_slow_reader_gets_what_was_accepted_before_its_goodbye(lab: Lab) -> Outcome {
+    lab.promise("What was said before the stop also reaches a member that did not read for a while and reads on when the stop comes: whole and in order, before its goodbye.");
+    // Where exactly the writer is when the stop comes is chance.
+    for _ in 0..2 {
+        // The reader has five seconds, which a machine that is held up may use up.
+        on_a_fair_clock(&lab, [4_000, 4_000, 4_000], |_| {
+            a_stop_while_one_does_not_read(lab.clone())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn a_stop_while_one_does_not_read(lab: Lab) -> Outcome {
+    let options = Options {
+        stop_deadline: Duration::from_secs(20),
+        ..roomy()
+    };
+    let mut house = House::open(options).await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    let cem = Person::in_room(&lab, house.addr, "cem", "tea").await?;
+    let handshake = knock(house.addr, "bob").receive_buffer(4_096);
+    let bob = Person::through(&lab, &handshake, "bob").await?;
+    bob.join("tea").await?;
+    bob.socket.stop_reading();
+    // More than a connection holds.
+    const SAID: usize = 60;
+    for n in 0..SAID {
+        ada.say("tea", &format!("{n} {}", "x".repeat(40_000)))
+            .await?;
+    }
+    cem.has_heard(SAID).await?;
+    // So that the stop finds a writer that was in the middle of many frames.
+    bob.socket.read_on();
+    bob.has_heard(1).await?;
+    bob.socket.stop_reading();
+    lab.within(Duration::from_millis(50)).await;
+    house.stop();
+    told_goodbye("cem", &cem).await?;
+    bob.socket.read_on();
+    told_goodbye("bob", &bob).await?;
+    let heard: Vec<usize> = bob
+        .messages()
+        .iter()
+        .filter_map(|m| m["text"].as_str()?.split(' ').next()?.parse().ok())
+        .collect();
+    // Some are missing, and later ones are there.
+    let hole = !heard.iter().copied().eq(0..heard.len());
+    ensure!(
+        heard.iter().copied().eq(0..SAID),
+        hole.then_some("CS26"),
+        "{SAID} messages were accepted before the stop, numbers 0 to {}; bob, who read on when it came, got {} of them before his goodbye: {heard:?}",
+        SAID - 1,
+        heard.len()
+    );
+    drop((ada, bob, cem));
+    house.ended(&lab, "`serve` to return").await?;
     Ok(())
 }
 
