@@ -33,7 +33,8 @@ pub(crate) struct Kept {
 pub(crate) struct Page {
     /// What a client is sent, in order.
     pub frames: VecDeque<Bytes>,
-    /// The id to go on behind.
+    /// The id to go on behind: that of the last event that was looked at, also when it is of another
+    /// topic. Otherwise a client of a quiet topic would lose its place because of the others' events.
     pub position: Id,
     /// Whether nothing is left behind it.
     pub last: bool,
@@ -62,11 +63,12 @@ impl History {
     }
 
     /// The first events behind `position`, oldest first: at most `max` of them, and with a topic only
-    /// those of that topic. `position` may be any id, also one of another topic, or [`Id::ZERO`]
-    /// for everything that is kept.
+    /// those of that topic. `position` may be any id, also one of another topic, or [`Id::ZERO`],
+    /// which is before all of them.
     ///
-    /// None if events behind `position` were kept once and are not any more: going on would skip
-    /// them. (There are none such before stage 4.)
+    /// **4, expire.** None if events behind `position` were kept once and are not any more: going on
+    /// would skip them. That holds for [`Id::ZERO`] too, from the first event on that was let go. Who
+    /// wants everything that is kept begins behind the newest one that was let go.
     pub fn after(&self, position: Id, topic: Option<&str>, max: usize) -> Option<Page> {
         // stub stage 3: skip to what is greater than position; take what is of the topic, up to max
         if self.gone > position {
@@ -99,6 +101,15 @@ impl History {
         // end stub
     }
 
+    /// Lets every event go that is older than `id`: it is not in the stream of Redis any more.
+    pub fn forget_before(&mut self, id: Id) {
+        // stub stage 7: let the oldest go while it is before the id
+        while self.kept.front().is_some_and(|kept| kept.id < id) {
+            self.drop_oldest();
+        }
+        // end stub
+    }
+
     // solution only
     /// How many events are kept.
     pub fn limit(&self) -> usize {
@@ -108,13 +119,6 @@ impl History {
     /// The position from which everything that is kept comes next.
     pub fn start(&self) -> Id {
         self.gone
-    }
-
-    /// Lets everything go that is older than `id`.
-    pub fn forget_before(&mut self, id: Id) {
-        while self.kept.front().is_some_and(|kept| kept.id < id) {
-            self.drop_oldest();
-        }
     }
 
     fn drop_oldest(&mut self) {

@@ -45,6 +45,9 @@ pub(crate) struct Wish {
 
 impl Hub {
     /// A hub without clients and without events.
+    ///
+    /// A queue of 0 is treated as 1, and one that is longer than a channel can be as the longest there
+    /// is (`tokio::sync::Semaphore::MAX_PERMITS`); `mpsc::channel` panics at both.
     pub fn new(options: &Options) -> Self {
         // stub stage 1: whatever you keep; the fields of the hub are yours
         Hub {
@@ -65,7 +68,8 @@ impl Hub {
     }
 
     /// Publishes an event and returns its id, which is greater than that of every event before
-    /// ([`Id::next`]).
+    /// ([`Id::next`]). The first is that of the clock, the next one after [`Id::ZERO`]: so it is above
+    /// those from before a restart as well, unless the clock was set back.
     ///
     /// **1.** It only gives the event its id.
     /// **2.** And [delivers](Self::deliver) it. Two that publish at the same moment are one after the
@@ -96,8 +100,10 @@ impl Hub {
     /// **3, resume.** It goes into the history in the same step.
     /// **6, slow clients.** A client for which `options.queue` events wait already is dropped: its
     /// connection is closed at once, and counts no more. Nobody else notices. With its last id it may
-    /// come back.
+    /// come back. For a client that still catches up, those events wait that were published since it
+    /// last took something from the history; how many it takes at a time is yours to choose.
     /// **8, topics.** Only clients of the event's topic get it, and those of no topic.
+    /// **9, stop.** After [`close`](Self::close) it still goes into the history, and to no stream.
     ///
     /// # Errors
     /// [`FrameError`] if it cannot be framed; then nobody got it.
@@ -118,7 +124,9 @@ impl Hub {
     /// is (of the whole history, not of the topic), then everything that is kept, then the rest.
     /// **8, topics and limits.** With a topic only that topic's events, but every kept id will do to
     /// resume from. Once a topic is [finished](Self::finish), what it still has for the client, and
-    /// then the end.
+    /// then the end. What it has are events: for an id that is not known there is a reset in front of
+    /// them, but where no event of the topic is kept, nothing is left. A reset alone would bring no id,
+    /// and the client would come back with the old one for ever.
     ///
     /// # Errors
     /// [`Refused::TooManyClients`] if `options.max_clients` streams are open, counted exactly also
@@ -183,7 +191,8 @@ impl Hub {
         // end stub
     }
 
-    /// The id of the last event delivered, [`Id::ZERO`] before the first.
+    /// The id of the last event that was delivered, or given to [`replace`](Self::replace);
+    /// [`Id::ZERO`] before the first.
     pub fn newest(&self) -> Id {
         // stub stage 7: the id that deliver() saw last
         self.state().newest
@@ -193,6 +202,7 @@ impl Hub {
     /// Begins anew with these events, oldest first, and these finished topics, in one step: what a
     /// node does when it starts on a stream of Redis, and when it has lost its place in it. Streams
     /// that are open are closed at once; their clients come back and resume, or are told to reset.
+    /// They were not too slow, so they do not count as dropped. A hub that is closed stays closed.
     pub fn replace(&self, events: Vec<Kept>, finished: Vec<String>) {
         // stub stage 7: close every connection, forget everything, keep what is given
         let mut state = self.state();
@@ -234,12 +244,14 @@ impl Hub {
         // end stub
     }
 
-    // solution only
-    /// Lets go of what is older than `id`: it is not in the stream of Redis any more.
+    /// Lets every event go that is older than `id` ([`History::forget_before`]).
     pub fn forget_before(&self, id: Id) {
+        // stub stage 7: have the history do it
         self.state().history.forget_before(id);
+        // end stub
     }
 
+    // solution only
     /// How many events may wait for one client.
     pub fn queue(&self) -> usize {
         self.queue

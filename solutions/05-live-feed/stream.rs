@@ -40,9 +40,9 @@ pub(crate) struct Ask {
 /// **2, fan out.** Then everything that a [subscription](crate::hub::Hub::subscribe) brings, and its
 /// end is the end of the body. What is published after the client has the headers, it gets.
 /// **3, resume.** The subscription begins behind [`last_event_id`].
-/// **5, heartbeat.** Whenever nothing was sent for `options.heartbeat`, a [`comment`] is. The headers
-/// tell everybody on the way to hand on each byte at once and to keep none:
-/// `cache-control: no-store, no-transform` and `x-accel-buffering: no`.
+/// **5, heartbeat.** Whenever nothing was sent for `options.heartbeat`, neither an event nor anything
+/// else, a [`comment`] is. The headers tell everybody on the way to hand on each byte at once and to
+/// keep none: `cache-control: no-store, no-transform` and `x-accel-buffering: no`.
 /// **7, durable.** An id above the newest that this node has seen may be one that another node has
 /// handed out a moment ago: with a store it [catches up](crate::store::Store::catch_up) before it
 /// subscribes, and for no other id does it ask Redis anything.

@@ -60,7 +60,8 @@ impl Subscription {
     // end solution only
 
     /// The next frame. Waits until there is one. None when the stream is over: its topic is finished,
-    /// the node is stopping, or the client was so slow that it would have to skip events.
+    /// the node is stopping, or the client caught up so slowly that it would have to skip events
+    /// ([`History::after`](crate::history::History::after) says so, from stage 4 on).
     ///
     /// The call may be dropped while it waits, and loses nothing then.
     pub async fn next(&mut self) -> Option<Bytes> {

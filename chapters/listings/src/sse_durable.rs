@@ -57,8 +57,18 @@ pub async fn run(redis: &str, stream: &str) -> RedisResult<()> {
     }
     // ANCHOR_END: known
 
+    // ANCHOR: trimmed
+    let place = add(c, stream, &["C-1"]).await?.remove(0);
+    // The reader is held up here. Others publish, and trim.
+    add(c, stream, &["C-2", "C-3", "C-4", "C-5"]).await?;
+    tell(c, format!("XTRIM {stream} MAXLEN = 2")).await?;
+    let read = xread(c, stream, &place).await?;
+    let seen: Vec<String> = read.into_iter().map(|(_, order)| order).collect();
+    println!("XREAD from a place that is gone: {}", seen.join(" "));
+    // ANCHOR_END: trimmed
+
     // ANCHOR: approximate
-    let many: Vec<String> = (0..250).map(|n| format!("C-{n}")).collect();
+    let many: Vec<String> = (0..250).map(|n| format!("D-{n}")).collect();
     let (roughly, exactly) =
         (format!("{stream}:roughly"), format!("{stream}:exactly"));
     for order in &many {

@@ -24,8 +24,8 @@ pub(crate) struct RawEntry {
 /// What an entry is to the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// An event: it has a `topic` and `data`, and a `type` or else the type `message`. Whether it
-    /// can be framed is for [`frame`](crate::frame()) to say.
+    /// An event: it has a `topic` and `data`, and a `type` or else the type `message`. Whether its
+    /// type can be framed is for [`frame`](crate::frame()) to say.
     Event(Event),
     /// The end of this topic.
     Finished(String),
@@ -42,7 +42,8 @@ impl RawEntry {
         let Some(topic) = topic else {
             return Meaning::Other("it has no topic");
         };
-        // A topic has a line of its own nowhere, but it is compared with what stands in addresses.
+        // `frame` refuses the same in an id and a type. It does not see the topic, which is not sent,
+        // but compared with what stands in addresses.
         if topic.contains(['\r', '\n', '\0']) {
             return Meaning::Other("its topic has a line break or a NUL in it");
         }

@@ -26,17 +26,29 @@ impl Error {
     /// The exit code of the service for this error, after `sysexits.h`:
     /// 2 wrong usage, 69 broker unreachable, 76 protocol or wrong type, 77 not let in.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::UnexpectedReply(_) => 76,
-            Error::Connect { source, .. } => redis_exit_code(source).unwrap_or(69),
-            Error::Redis(source) => redis_exit_code(source).unwrap_or(76),
+        let (source, otherwise) = match self {
+            Error::UnexpectedReply(_) => return 76,
+            Error::Connect { source, .. } => (source, 69),
+            Error::Redis(source) => (source, 76),
+        };
+        match Trouble::of(source) {
+            Trouble::Address => 2,
+            Trouble::Unreachable => 69,
+            Trouble::NotLetIn => 77,
+            Trouble::Other => otherwise,
         }
     }
 
     /// Whether the connection is what failed (lost, refused, timed out, server still loading), so
     /// that connecting again may help. A command that was cut off may or may not have taken effect.
     pub fn is_connection(&self) -> bool {
-        self.exit_code() == 69
+        match self {
+            Error::UnexpectedReply(_) => false,
+            Error::Connect { source, .. } => {
+                matches!(Trouble::of(source), Trouble::Unreachable | Trouble::Other)
+            }
+            Error::Redis(source) => matches!(Trouble::of(source), Trouble::Unreachable),
+        }
     }
 }
 
@@ -73,19 +85,37 @@ impl From<FrameError> for Refused {
 
 /// What somebody who cannot connect may try.
 fn advice(error: &RedisError) -> &'static str {
-    match redis_exit_code(error) {
-        Some(77) => "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT",
+    match Trouble::of(error) {
+        Trouble::NotLetIn => {
+            "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT"
+        }
         _ => "Is it running, and is the address right?",
     }
 }
 
-fn redis_exit_code(error: &RedisError) -> Option<u8> {
-    match error.kind() {
-        ErrorKind::InvalidClientConfig => Some(2),
-        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Some(77),
-        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Some(77),
-        ErrorKind::Io
-        | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => Some(69),
-        _ => None,
+/// What kind of trouble the client library reports.
+enum Trouble {
+    /// The address is not one.
+    Address,
+    /// Nobody answers, or somebody who has no data yet.
+    Unreachable,
+    NotLetIn,
+    Other,
+}
+
+impl Trouble {
+    fn of(error: &RedisError) -> Trouble {
+        match error.kind() {
+            ErrorKind::InvalidClientConfig => Trouble::Address,
+            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
+                Trouble::NotLetIn
+            }
+            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Trouble::NotLetIn,
+            ErrorKind::Io
+            | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
+                Trouble::Unreachable
+            }
+            _ => Trouble::Other,
+        }
     }
 }

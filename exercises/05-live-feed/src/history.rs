@@ -1,4 +1,4 @@
-// Stub 396ce1539017ee12: this file is yours to write. `cargo xtask reset live-feed` starts it again.
+// Stub ab85a2137f53cb06: this file is yours to write. `cargo xtask reset live-feed` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -33,7 +33,8 @@ pub(crate) struct Kept {
 pub(crate) struct Page {
     /// What a client is sent, in order.
     pub frames: VecDeque<Bytes>,
-    /// The id to go on behind.
+    /// The id to go on behind: that of the last event that was looked at, also when it is of another
+    /// topic. Otherwise a client of a quiet topic would lose its place because of the others' events.
     pub position: Id,
     /// Whether nothing is left behind it.
     pub last: bool,
@@ -57,11 +58,12 @@ impl History {
     }
 
     /// The first events behind `position`, oldest first: at most `max` of them, and with a topic only
-    /// those of that topic. `position` may be any id, also one of another topic, or [`Id::ZERO`]
-    /// for everything that is kept.
+    /// those of that topic. `position` may be any id, also one of another topic, or [`Id::ZERO`],
+    /// which is before all of them.
     ///
-    /// None if events behind `position` were kept once and are not any more: going on would skip
-    /// them. (There are none such before stage 4.)
+    /// **4, expire.** None if events behind `position` were kept once and are not any more: going on
+    /// would skip them. That holds for [`Id::ZERO`] too, from the first event on that was let go. Who
+    /// wants everything that is kept begins behind the newest one that was let go.
     pub fn after(&self, position: Id, topic: Option<&str>, max: usize) -> Option<Page> {
         todo!(
             "stage 3: skip to what is greater than position; take what is of the topic, up to max"
@@ -71,6 +73,11 @@ impl History {
     /// Whether an event with exactly this id is kept, of whatever topic.
     pub fn knows(&self, id: Id) -> bool {
         todo!("stage 4: look for it; the events are in order of their ids")
+    }
+
+    /// Lets every event go that is older than `id`: it is not in the stream of Redis any more.
+    pub fn forget_before(&mut self, id: Id) {
+        todo!("stage 7: let the oldest go while it is before the id")
     }
 
     /// The first event that is kept.

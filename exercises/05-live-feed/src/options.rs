@@ -19,7 +19,8 @@ pub struct Options {
     pub retry: Duration,
     /// How many streams may be open at once.
     pub max_clients: usize,
-    /// How many events may wait for one client. 0 is treated as 1.
+    /// How many events may wait for one client. 0 is treated as 1, and more than a channel can hold
+    /// as that many.
     pub queue: usize,
     /// If set, whoever reads or writes has to show it.
     pub token: Option<String>,

@@ -1,4 +1,4 @@
-// Stub ec3f8cd7668c8a4f: this file is yours to write. `cargo xtask reset live-feed` starts it again.
+// Stub a3b33d1591582743: this file is yours to write. `cargo xtask reset live-feed` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -37,11 +37,14 @@ pub struct Summary {
 ///
 /// **7, durable.** With `options.redis` it has a [`Store`], and answers nobody before that has loaded
 /// what the stream holds. While it runs, [`Store::follow`](crate::store::Store::follow) hands on what
-/// all nodes publish; that ends when `serve` does, however it ends.
+/// all nodes publish; that ends when `serve` does, however it ends. A `stop` that comes before the
+/// store is open is obeyed when it is.
 ///
 /// **9, stop.** When `stop` is cancelled it accepts no more connections and [closes the
 /// hub](crate::hub::Hub::close): every stream brings what was published before, and then its proper
-/// end. Requests under way are answered. It returns as soon as all connections have ended, and
+/// end. With Redis that is what the hub has by then: nobody has to ask Redis again, which may be
+/// away, and what was not read yet the clients get from the next node, behind their last id. Requests
+/// under way are answered. It returns as soon as all connections have ended, and
 /// `options.stop_deadline` after the stop in any case: what is still connected then, because a client
 /// does not read for example, is cut off and counted. When it returns, nothing of it is left running.
 ///

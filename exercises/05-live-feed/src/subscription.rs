@@ -1,4 +1,4 @@
-// Stub 527e8339507b3d40: this file is yours to write. `cargo xtask reset live-feed` starts it again.
+// Stub 141df4c3c6c04072: this file is yours to write. `cargo xtask reset live-feed` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -15,7 +15,8 @@ pub(crate) struct Subscription {}
 
 impl Subscription {
     /// The next frame. Waits until there is one. None when the stream is over: its topic is finished,
-    /// the node is stopping, or the client was so slow that it would have to skip events.
+    /// the node is stopping, or the client caught up so slowly that it would have to skip events
+    /// ([`History::after`](crate::history::History::after) says so, from stage 4 on).
     ///
     /// The call may be dropped while it waits, and loses nothing then.
     pub async fn next(&mut self) -> Option<Bytes> {

@@ -126,6 +126,7 @@ impl Store {
                 .arg(place.last.to_string());
             let reply = command.query_async(&mut place.session.reads).await?;
             let entries = parse_read(reply)?;
+            // An empty stream is no place to lose: no client has an id from it.
             if entries.len() == batch
                 && place.last != Id::ZERO
                 && !self.has(&mut place.session, place.last).await?

@@ -39,7 +39,7 @@ pub struct Cli {
     #[arg(long, env = "LIVE_FEED_MAX_CLIENTS", default_value_t = 10_000)]
     max_clients: usize,
     /// How many events may wait for one client before it is disconnected
-    #[arg(long, env = "LIVE_FEED_QUEUE", default_value = "256", value_parser = at_least_one)]
+    #[arg(long, env = "LIVE_FEED_QUEUE", default_value = "256", value_parser = queue_length)]
     queue: usize,
     /// Let in only those who show this token
     #[arg(long, env = "LIVE_FEED_TOKEN", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -57,9 +57,12 @@ fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+fn queue_length(text: &str) -> Result<usize, String> {
+    // A longer channel than this panics.
+    let most = tokio::sync::Semaphore::MAX_PERMITS;
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
+        Ok(number) if number > most => Err(format!("must be at most {most}")),
         Ok(number) => Ok(number),
         Err(_) => Err("not a whole number".into()),
     }

@@ -1,9 +1,9 @@
-//! Stage 7, continued: what goes on while Redis is away.
+//! Stage 7, continued: what goes on while Redis is away, or a node is held up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::clients::http::Request;
-use lab::clients::sse::Item;
+use lab::clients::sse::{Item, OpenError, Stream};
 use lab::faults::{Action, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
@@ -11,6 +11,7 @@ use rand::RngExt as _;
 
 use crate::durable::{Durable, adds};
 use crate::feed::{Feed, Node, accepted, ids, posting, take, take_until};
+use crate::node::Process;
 use crate::sequence::{Suspects, same};
 
 pub fn checks() -> Vec<Check> {
@@ -20,6 +21,7 @@ pub fn checks() -> Vec<Check> {
         a_redis_that_is_started_again_is_found_again,
         an_answer_that_was_lost_is_no_success,
         a_gap_that_cannot_be_filled_is_told,
+        a_node_that_was_paused_past_the_trimming_skips_nothing_in_silence,
     ]
 }
 
@@ -255,27 +257,150 @@ async fn a_gap_that_cannot_be_filled_is_told(lab: Lab) -> Outcome {
         .query_async(&mut durable.direct().await?)
         .await?;
     proxy.refuse(false);
+    let story = "40 entries were trimmed while the node was cut off from Redis";
+    let got = to_the_last(&feed, stream, &added, story, "LF22").await?;
+    same("the client that was reset", &added[40..], &got, GAP)
+}
+
+/// How long a node may be paused at most, so that no time limit of its own wakes it: then it might
+/// connect anew, and this check is about one that does not.
+const SHORT: Duration = Duration::from_secs(2);
+
+async fn a_node_that_was_paused_past_the_trimming_skips_nothing_in_silence(lab: Lab) -> Outcome {
+    lab.promise("A node that is paused loses no connection. When it goes on after others have published and trimmed past its place, its clients are not led past the gap in silence: they get every event, or they are reset, in their stream or when they come back after its end.");
+    for _ in 0..4 {
+        let paused = past_the_trimming(&lab).await?;
+        if paused < SHORT {
+            return Ok(());
+        }
+        let note = format!("the node was paused for {paused:.1?}: asked again");
+        lab.history().note("lab", &note);
+    }
+    Err(Failure::infrastructure(
+        "this machine could not publish 30 events within two seconds, so nothing can be said about a short pause. Run it again when less is going on.",
+    ))
+}
+
+/// Holds a node to it once, and returns for how long it was paused.
+async fn past_the_trimming(lab: &Lab) -> Result<Duration, Failure> {
+    let durable = Durable::new(lab).await?;
+    let url = durable.redis.url();
+    let mut flags = durable.flags(&url);
+    flags.extend(["--history", "5"]);
+    let held_up = Process::start(lab, &flags).await?;
+    let options = Options {
+        history: 5,
+        ..durable.options()
+    };
+    let other = Feed::start(lab, options).await?;
+    let mut stream = held_up.open("").await?;
+    let mut publisher = other.publisher().await?;
+    let mut posted = Vec::new();
+    for n in 0..3 {
+        posted.push(publisher.post("t", &n.to_string()).await?);
+    }
+    // By now it waits for the next one.
+    let got = ids(&take(&mut stream, 3).await?);
+    same("the client", &posted, &got, Suspects::default())?;
+    lab.history().fault("node", "SIGSTOP");
+    let since = Instant::now();
+    held_up.service.pause();
+    for n in 3..33 {
+        posted.push(publisher.post("t", &n.to_string()).await?);
+    }
+    // The other node does that as well. So it has happened, and is not about to.
+    let _: u64 = redis::cmd("XTRIM")
+        .arg(&[&durable.stream, "MAXLEN", "5"])
+        .query_async(&mut durable.direct().await?)
+        .await?;
+    lab.history().fault("node", "SIGCONT");
+    held_up.service.resume();
+    let paused = since.elapsed();
+    posted.push(publisher.post("t", "the end").await?);
+    let story = "the node was paused (SIGSTOP, SIGCONT) and kept all its connections, another node published 30 events meanwhile, and the stream was trimmed to 5 of them";
+    let rest = &posted[3..];
+    to_the_last(&held_up, stream, rest, story, "LF25").await?;
+    held_up.service.expect_running()?;
+    Ok(paused)
+}
+
+/// Reads up to the last of `published`, as a browser would: after the end of a stream it comes back
+/// with its last id. Every event has to be the one behind the last, but for the first behind a reset.
+/// Returns what came since the last reset.
+///
+/// A gap in a stream that was open all the time looks like the mistake `suspect`.
+async fn to_the_last(
+    node: &Node,
+    mut stream: Stream,
+    published: &[String],
+    story: &str,
+    suspect: &'static str,
+) -> Result<Vec<String>, Failure> {
     let mut got: Vec<String> = Vec::new();
-    let mut reset = false;
-    while got.last() != added.last() {
+    let mut next = 0;
+    let mut was_reset = false;
+    let mut came_back = false;
+    while next < published.len() {
         match stream.next().await {
-            Ok(Some(event)) if event.kind == "reset" => reset = true,
-            Ok(Some(event)) => {
-                ensure!(
-                    reset,
-                    "LF22",
-                    "40 entries were trimmed while the node was cut off; its client got {} next and was not told that some are missing",
-                    event.last_id
-                );
-                got.push(event.last_id);
+            Ok(Some(event)) if event.kind == "reset" => {
+                was_reset = true;
+                got.clear();
             }
-            Ok(None) => stream = stream.reopen().await?,
-            Err(error) if error.is_gone() => stream = stream.reopen().await?,
-            Err(error) => {
-                return Err(Failure::from(error)
-                    .also("Redis is back, and there are ten new entries in the stream"));
+            Ok(Some(event)) => {
+                let id = event.last_id;
+                let Some(at) = published.iter().position(|one| *one == id) else {
+                    lab::fail!("{story}; then its client got {id:?}, which was not to come")
+                };
+                if at > next && !was_reset {
+                    let how = match came_back {
+                        true => {
+                            "after the stream had ended and the client was back with its last id"
+                        }
+                        false => {
+                            "and the stream was open all the time: the node did not look whether its place is still in the stream of Redis"
+                        }
+                    };
+                    return Err(Failure::observed(format!(
+                        "{story}; then its client got {id} where {} was next: {} events were skipped without a `reset`, {how}",
+                        published[next],
+                        at - next
+                    ))
+                    .code_if((!came_back).then_some(suspect)));
+                }
+                ensure!(
+                    at >= next || was_reset,
+                    "{story}; then its client got {id} a second time"
+                );
+                was_reset = false;
+                next = at + 1;
+                got.push(id);
+            }
+            Err(error) if !error.is_gone() => {
+                return Err(Failure::from(error).also(format!(
+                    "{story}; then its client waited for {}",
+                    published[next]
+                )));
+            }
+            Ok(None) | Err(_) => {
+                came_back = true;
+                stream = come_back(node, stream).await?;
             }
         }
     }
-    same("the client that was reset", &added[40..], &got, GAP)
+    Ok(got)
+}
+
+/// Connects again with the last id. A node that is not ready yet may say so.
+async fn come_back(node: &Node, stream: Stream) -> Result<Stream, Failure> {
+    let request = stream.next_request();
+    drop(stream);
+    node.lab
+        .eventually("a stream to be opened again", || async {
+            match Stream::open(&node.client(), &request).await {
+                Ok(stream) => Ok(Some(stream)),
+                Err(OpenError::Refused(response)) if response.status == 503 => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
 }
