@@ -1,13 +1,14 @@
 //! Handlers that fail, panic and hang, and what becomes of the others.
 
 use std::any::Any;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::panic::AssertUnwindSafe;
 use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 // ANCHOR: handlers
@@ -84,6 +85,29 @@ pub async fn run() -> anyhow::Result<()> {
         println!("{travellers} travellers: {:?}", call(travellers).await);
     }
     // ANCHOR_END: lives
+
+    // ANCHOR: early
+    // This handler computes first, and then returns a future.
+    let eager = |travellers: u32| ready(100 / travellers);
+    let subscriber = tokio::spawn(async move {
+        AssertUnwindSafe(eager(0)).catch_unwind().await.is_err()
+    });
+    println!("called outside: caught {}", subscriber.await.is_ok());
+    let calling = async { eager(0).await };
+    let caught = AssertUnwindSafe(calling).catch_unwind().await;
+    println!("called inside: caught {}", caught.is_err());
+    // ANCHOR_END: early
+
+    // ANCHOR: joined
+    let mut calls = JoinSet::new();
+    for travellers in [0, 4] {
+        calls.spawn(points(travellers));
+        match calls.join_next().await {
+            Some(Err(error)) => println!("panicked: {}", error.is_panic()),
+            other => println!("{other:?}"),
+        }
+    }
+    // ANCHOR_END: joined
 
     // ANCHOR: blocks
     let blocking = async { thread::sleep(Duration::from_millis(100)) };

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 type Log = mpsc::UnboundedSender<String>;
 
 // ANCHOR: handle
-/// The first event needs a slow look-up. The lab opens the gate when it is done.
+/// A booking needs a look-up first, and the look-up waits for the gate.
 async fn handle(who: &str, event: &str, gate: &Semaphore, log: &Log) {
     if event.ends_with("booked") {
         let _ = gate.acquire().await;
