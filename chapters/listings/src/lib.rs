@@ -1,5 +1,5 @@
 //! The listings of the book. Each module is one listing: a small program against a real Redis,
-//! or between sockets of this machine.
+//! between sockets of this machine, or inside one process.
 //!
 //! A listing is given the address of a Redis and the name of a stream that nobody else uses.
 //! What it prints is compared with `output/NAME.txt` by this crate's test, so the output that
