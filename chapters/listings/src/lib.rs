@@ -1,5 +1,5 @@
 //! The listings of the book. Each module is one listing: a small program against a real Redis,
-//! or between sockets of this machine.
+//! between sockets of this machine, or inside one process.
 //!
 //! A listing is given the address of a Redis and the name of a stream that nobody else uses.
 //! What it prints is compared with `output/NAME.txt` by this crate's test, so the output that
@@ -8,6 +8,17 @@
 pub mod consuming;
 pub mod crashes;
 pub mod cut;
+pub mod ev_drain;
+pub mod ev_durable;
+pub mod ev_first;
+pub mod ev_isolate;
+pub mod ev_naming;
+pub mod ev_order;
+pub mod ev_outbox;
+pub mod ev_publish;
+pub mod ev_push_back;
+pub mod ev_route;
+pub mod ev_saga;
 pub mod feed;
 pub mod first;
 pub mod giving_up;
@@ -61,6 +72,17 @@ pub const NAMES: &[&str] = &[
     "stopping",
     "one_effect",
     "going_fast",
+    "ev_first",
+    "ev_naming",
+    "ev_publish",
+    "ev_isolate",
+    "ev_order",
+    "ev_push_back",
+    "ev_route",
+    "ev_drain",
+    "ev_durable",
+    "ev_outbox",
+    "ev_saga",
     "cut",
     "histories",
     "recorded",
@@ -107,6 +129,17 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "stopping" => stopping::run(redis, stream).await?,
         "one_effect" => one_effect::run(redis, stream).await?,
         "going_fast" => going_fast::run(redis, stream).await?,
+        "ev_first" => ev_first::run().await?,
+        "ev_naming" => ev_naming::run()?,
+        "ev_publish" => ev_publish::run().await?,
+        "ev_isolate" => ev_isolate::run().await?,
+        "ev_order" => ev_order::run().await?,
+        "ev_push_back" => ev_push_back::run().await?,
+        "ev_route" => ev_route::run()?,
+        "ev_drain" => ev_drain::run().await?,
+        "ev_durable" => ev_durable::run(redis, stream).await?,
+        "ev_outbox" => ev_outbox::run(redis, stream).await?,
+        "ev_saga" => ev_saga::run(),
         "cut" => cut::run(redis, stream).await?,
         "histories" => histories::run(),
         "recorded" => recorded::run(redis, stream).await?,
