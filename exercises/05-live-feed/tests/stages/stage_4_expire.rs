@@ -121,9 +121,14 @@ async fn exactly_the_ids_of_kept_events_are_known(lab: Lab) -> Outcome {
 }
 
 async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
-    lab.promise("An id that is malformed, that never was, or that is above the newest is unknown: reset, everything that is kept, then live.");
+    lab.promise("An id that is malformed, that never was, though it may lie between two that are kept, or that is above the newest is unknown: reset, everything that is kept, then live.");
     let feed = Feed::start(&lab, keeping(100)).await?;
-    let posted = feed.post_many("t", 5).await?;
+    let mut posted = feed.post_many("t", 4).await?;
+    // In another millisecond, so that there are ids between two events.
+    lab.within(std::time::Duration::from_millis(5)).await;
+    posted.push(feed.post("t", "the fifth").await?);
+    let between = posted[3].split('-').next().unwrap_or_default();
+    let between = format!("{between}-99999");
     let ms: u64 = posted[4]
         .split('-')
         .next()
@@ -150,6 +155,7 @@ async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
         huge,
         &above,
         &above_in_number,
+        &between,
         &before,
         "null",
         "undefined",
@@ -161,12 +167,17 @@ async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
         &posted[0][1..],
         &posted[4][..posted[4].len() - 1],
     ];
-    for (n, id) in odd.iter().enumerate() {
-        // Both ways in which it can come.
+    // Both ways in which it can come; bytes that are no ASCII may stand in a header as well.
+    let requests = odd.iter().enumerate().map(|(n, id)| {
         let request = match n % 2 == 0 || id.contains(['%', '+', ';']) {
             true => events("").header("last-event-id", *id),
             false => events(&format!("?last_event_id={}", percent(id))),
         };
+        (*id, request)
+    });
+    let foreign = ["\u{661}-\u{661}", "\u{fc}"];
+    let foreign = foreign.map(|id| (id, events("").header("last-event-id", id)));
+    for (id, request) in requests.chain(foreign) {
         let mut stream = feed.open_with(&request).await?;
         let why = format!("the id {id:?}");
         let oldest = reset(&mut stream, &why).await?;

@@ -1,6 +1,6 @@
 //! Stage 9: an end in time, with everything said.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
 use lab::clients::http::{Client, HttpError, Request};
@@ -9,7 +9,7 @@ use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 
 use crate::durable::Durable;
-use crate::feed::{Feed, accepted, begin, events, ids, posting, quiet, take};
+use crate::feed::{Feed, accepted, begin, events, ids, on_a_fair_clock, posting, quiet, take};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
 
@@ -191,33 +191,46 @@ async fn nothing_is_accepted_that_nobody_gets(lab: Lab) -> Outcome {
 
 async fn a_client_that_does_not_read_delays_a_stop_to_the_deadline_at_most(lab: Lab) -> Outcome {
     lab.promise("`serve` returns as soon as all clients have their end, and at the deadline in any case: who is still connected then is cut off and counted.");
-    let options = Options {
-        stop_deadline: Duration::from_millis(500),
-        queue: 10_000,
-        ..quiet()
-    };
-    let feed = Feed::with_small_buffers(&lab, options).await?;
-    let stalled = Stream::open(&feed.client().receive_buffer(4096), &events("")).await?;
-    let mut silent = feed.client().connect().await?;
-    silent
-        .write(b"POST /events HTTP/1.1\r\nhost: x\r\n")
-        .await?;
-    let text = "x".repeat(30_000);
-    let mut publisher = feed.publisher().await?;
-    for _ in 0..100 {
-        publisher.post("t", &text).await?;
-    }
-    feed.ask_to_stop();
-    let summary = feed
-        .ended()
-        .await
-        .map_err(|failure| failure.code_if("LF18"))?;
-    ensure!(
-        summary.cut_off >= 1 && summary.published == 100,
-        "one client did not read three megabytes, and 100 events were accepted; the summary says {summary:?}"
-    );
-    drop(stalled);
-    Ok(())
+    on_a_fair_clock(&lab, [1_000, 3_000, 6_000], |stop_deadline| {
+        let lab = lab.clone();
+        async move {
+            let options = Options {
+                stop_deadline,
+                queue: 10_000,
+                ..quiet()
+            };
+            let feed = Feed::with_small_buffers(&lab, options).await?;
+            let stalled = Stream::open(&feed.client().receive_buffer(4096), &events("")).await?;
+            let mut silent = feed.client().connect().await?;
+            silent
+                .write(b"POST /events HTTP/1.1\r\nhost: x\r\n")
+                .await?;
+            let text = "x".repeat(30_000);
+            let mut publisher = feed.publisher().await?;
+            for _ in 0..100 {
+                publisher.post("t", &text).await?;
+            }
+            let asked = Instant::now();
+            feed.ask_to_stop();
+            let summary = feed
+                .ended()
+                .await
+                .map_err(|failure| failure.code_if("LF18"))?;
+            let took = asked.elapsed();
+            ensure!(
+                summary.cut_off >= 1 && summary.published == 100,
+                "one client did not read three megabytes, and 100 events were accepted; the summary says {summary:?}"
+            );
+            ensure!(
+                took < stop_deadline * 17 / 10,
+                "LF18",
+                "`stop_deadline` is {stop_deadline:?}, one client does not read, and `serve` returned {took:.1?} after it was asked to stop"
+            );
+            drop(stalled);
+            Ok(())
+        }
+    })
+    .await
 }
 
 async fn an_idle_node_stops_at_once_and_leaves_its_address(lab: Lab) -> Outcome {
