@@ -158,23 +158,31 @@ async fn a_slow_client_is_cut_off_and_not_seen_out(lab: Lab) -> Outcome {
     feed.until_clients(1).await?;
     publish_large(&feed, 400, 8_000).await?;
     feed.until_clients(0).await?;
-    // Only now it reads: what the system had taken already, and then no end but a break.
+    // Only now it reads: the little that the system had taken already, and then no end but a break.
     let mut count = 0;
-    loop {
+    let orderly = loop {
         match slow.next_item().await {
             Ok(Some(Item::Event(_))) => count += 1,
             Ok(Some(_)) => {}
-            Ok(None) => lab::fail!(
-                "a client did not read, and is counted no more; when it read again it got {count} events of 8 kB and then the orderly end of its stream. So its connection was open all the time, and what it cost was held until it read"
-            ),
-            Err(error) if error.is_gone() => return Ok(()),
+            Ok(None) => break true,
+            Err(error) if error.is_gone() => break false,
             Err(error) => {
                 return Err(Failure::from(error).also(format!(
                     "the client is counted no more, and its connection was to be closed; {count} events had come"
                 )));
             }
         }
-    }
+    };
+    ensure!(
+        count < 60 && !orderly,
+        "a client did not read, and is counted no more; when it read again it still got {count} events of 8 kB, all that its queue held, and then {}. So its connection was open all the time, and what it cost was held until it read",
+        if orderly {
+            "the orderly end of its stream"
+        } else {
+            "the end"
+        }
+    );
+    Ok(())
 }
 
 async fn a_long_replay_may_take_its_time_while_others_publish(lab: Lab) -> Outcome {
@@ -184,11 +192,11 @@ async fn a_long_replay_may_take_its_time_while_others_publish(lab: Lab) -> Outco
         ..quiet()
     };
     let feed = Feed::with_small_buffers(&lab, options).await?;
-    let mut posted = publish_large(&feed, 1_500, 2_000).await?;
+    let mut posted = publish_large(&feed, 600, 2_000).await?;
     let request = events("").header("last-event-id", &posted[0]);
     let mut stream = Stream::open(&feed.client().receive_buffer(4096), &request).await?;
     // Each time fewer than the queue holds, and all in all several times as many.
-    for round in 0..8 {
+    for round in 0..4 {
         posted.extend(publish_large(&feed, 60, 2_000).await?);
         take(&mut stream, 160).await.map_err(|failure| {
             failure.also(format!(

@@ -278,9 +278,13 @@ async fn ids_are_compared_as_numbers(lab: Lab) -> Outcome {
     // 9 is above 1000 for who compares letters.
     for unknown in ["9999-0", "5-90", "99-00"] {
         let mut stream = feed.resume("", unknown).await?;
-        reset(&mut stream, &format!("{unknown} is not in the stream"))
-            .await
-            .map_err(|failure| failure.code("LF14"))?;
+        let why = format!("{unknown} is not in the stream");
+        let told = reset(&mut stream, &why).await;
+        // 5-90 lies between two entries, and so may be taken for one by other mistakes.
+        told.map_err(|failure| match unknown {
+            "5-90" => failure,
+            _ => failure.code("LF14"),
+        })?;
     }
     Ok(())
 }
