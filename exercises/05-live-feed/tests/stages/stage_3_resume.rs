@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use lab::clients::http::{Connection, HttpError};
-use lab::clients::sse::Stream;
+use lab::clients::http::HttpError;
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::feed::{Feed, accepted, events, ids, posting, quiet, take, take_until};
-use crate::node::Process;
+use crate::feed::{Feed, events, ids, quiet, take, take_until};
 use crate::sequence::{Suspects, same};
 
 /// What a gap, or a repetition, at the seam of replay and live looks like.
@@ -25,7 +23,6 @@ pub fn checks() -> Vec<Check> {
         behind_every_id_comes_exactly_the_rest,
         a_cut_at_any_byte_loses_and_repeats_nothing,
         replay_and_live_meet_without_gap_or_repetition,
-        a_client_that_comes_into_a_burst_misses_nothing_of_it,
         clients_that_reconnect_at_random_get_everything_once,
         a_replay_may_be_longer_than_the_queue,
         the_header_wins_over_the_address,
@@ -171,52 +168,6 @@ async fn replay_and_live_meet_without_gap_or_repetition(lab: Lab) -> Outcome {
         same(&who, &posted[*behind + 1..], &got, SEAM)?;
     }
     Ok(())
-}
-
-async fn a_client_that_comes_into_a_burst_misses_nothing_of_it(lab: Lab) -> Outcome {
-    lab.promise("To look up what a client missed and to begin with what comes live is one step: also when others publish in between as fast as the node can take it, nothing falls between the two.");
-    // As a process: with several threads of its own, whatever this one does.
-    let node = Process::start(&lab, &["--heartbeat", "1h", "--queue", "5000"]).await?;
-    let mut publishers = Vec::new();
-    for _ in 0..3 {
-        publishers.push(node.client().connect().await?);
-    }
-    let mut posted = node.post_many("t", 64).await?;
-    for round in 0..150 {
-        let behind = posted.len() - 60;
-        let request = events("").header("last-event-id", &posted[behind]);
-        let connection = node.client().connect().await?;
-        let burst = try_join_all(publishers.iter_mut().map(burst));
-        let coming = async { Ok(Stream::over(node.client(), connection, &request).await?) };
-        let (stream, ids) = futures::future::try_join(coming, burst).await?;
-        let (mut stream, mut ids) = (stream, ids.concat());
-        ids.sort_by_key(|id| crate::feed::numbers(id));
-        posted.extend(ids);
-        let end = format!("the end of burst {round}");
-        posted.push(node.post("t", &end).await?);
-        let got = take_until(&mut stream, &end).await?;
-        same(
-            "a client that came while 36 events were published",
-            &posted[behind + 1..],
-            &crate::feed::ids(&got),
-            SEAM,
-        )?;
-    }
-    Ok(())
-}
-
-/// Publishes a dozen events without waiting for an answer in between, and returns their ids.
-async fn burst(connection: &mut Connection) -> Result<Vec<String>, Failure> {
-    let request = posting("t", "x").header("host", "feed");
-    let address = ([127, 0, 0, 1], 0).into();
-    connection
-        .write(&request.to_bytes(address).repeat(12))
-        .await?;
-    let mut ids = Vec::new();
-    for _ in 0..12 {
-        ids.push(accepted(&connection.response("POST").await?)?);
-    }
-    Ok(ids)
 }
 
 async fn clients_that_reconnect_at_random_get_everything_once(lab: Lab) -> Outcome {
