@@ -1,11 +1,12 @@
 //! Stage 4: the history has an end, and a client that comes too late is told.
 
+use lab::clients::http::Request;
 use lab::clients::sse::{Event, Stream};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 use serde_json::{Value, json};
 
-use crate::feed::{Feed, events, ids, quiet, take, take_until};
+use crate::feed::{Feed, Node, events, ids, quiet, take, take_until};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
 
@@ -167,34 +168,45 @@ async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
         &posted[0][1..],
         &posted[4][..posted[4].len() - 1],
     ];
-    // Both ways in which it can come; bytes that are no ASCII may stand in a header as well.
-    let requests = odd.iter().enumerate().map(|(n, id)| {
+    for (n, id) in odd.iter().enumerate() {
+        // Both ways in which it can come.
         let request = match n % 2 == 0 || id.contains(['%', '+', ';']) {
             true => events("").header("last-event-id", *id),
             false => events(&format!("?last_event_id={}", percent(id))),
         };
-        (*id, request)
-    });
-    let foreign = ["\u{661}-\u{661}", "\u{fc}"];
-    let foreign = foreign.map(|id| (id, events("").header("last-event-id", id)));
-    for (id, request) in requests.chain(foreign) {
-        let mut stream = feed.open_with(&request).await?;
         let why = format!("the id {id:?}");
-        let oldest = reset(&mut stream, &why).await?;
-        ensure!(
-            oldest.as_ref() == Some(&posted[0]),
-            "{why}: the oldest event that is kept is {}, and the reset says {oldest:?}",
-            posted[0]
-        );
-        let got = ids(&take(&mut stream, 5).await?);
-        same(
-            &format!("the client that named {id:?}"),
-            &posted,
-            &got,
-            Suspects::default(),
-        )?;
+        everything_after_a_reset(&feed, &request, &why, &posted).await?;
+    }
+    for id in ["\u{661}-\u{661}", "\u{fc}"] {
+        let request = events("").header("last-event-id", id);
+        let why = format!("the header `Last-Event-ID` with {id:?}, bytes that are no ASCII");
+        let told = everything_after_a_reset(&feed, &request, &why, &posted).await;
+        told.map_err(|mut failure| {
+            // It knows resets, or it would not have come so far.
+            failure.code = None;
+            failure.also("such a header is an id that nobody knows, and not no id")
+        })?;
     }
     Ok(())
+}
+
+/// A client that comes with this is reset and gets all that is kept.
+async fn everything_after_a_reset(
+    node: &Node,
+    request: &Request,
+    why: &str,
+    kept: &[String],
+) -> Outcome {
+    let mut stream = node.open_with(request).await?;
+    let oldest = reset(&mut stream, why).await?;
+    ensure!(
+        oldest.as_ref() == kept.first(),
+        "{why}: the oldest event that is kept is {:?}, and the reset says {oldest:?}",
+        kept.first()
+    );
+    let got = ids(&take(&mut stream, kept.len()).await?);
+    let who = format!("the client that came with {why}");
+    same(&who, kept, &got, Suspects::default())
 }
 
 /// The text as it may stand in an address.

@@ -126,10 +126,43 @@ async fn what_was_accepted_is_delivered_before_the_end(lab: Lab) -> Outcome {
         suspects,
     )?;
     let summary = feed.ended().await?;
+    stopped_in_the_middle_of_a_replay(&lab).await?;
     ensure!(
         summary.published == 2_150 && summary.cut_off == 0,
         "2,150 events were accepted and every client got its end; the summary says {summary:?}"
     );
+    Ok(())
+}
+
+/// The system takes little for this client, so most is still in the history when the stop comes.
+async fn stopped_in_the_middle_of_a_replay(lab: &Lab) -> Outcome {
+    let options = Options {
+        stop_deadline: Duration::from_secs(3600),
+        ..quiet()
+    };
+    let feed = Feed::with_small_buffers(lab, options).await?;
+    let text = "x".repeat(8_000);
+    let mut publisher = feed.publisher().await?;
+    let mut posted = Vec::new();
+    for _ in 0..300 {
+        posted.push(publisher.post("t", &text).await?);
+    }
+    let request = events("").header("last-event-id", &posted[0]);
+    let mut behind = Stream::open(&feed.client().receive_buffer(4096), &request).await?;
+    take(&mut behind, 1).await?;
+    feed.ask_to_stop();
+    let got = to_the_end(behind).await?;
+    same(
+        "the client that was in the middle of what it had missed when the stop came",
+        &posted[2..],
+        &got,
+        Suspects {
+            missing: Some("LF19"),
+            twice: None,
+        },
+    )?;
+    drop(publisher);
+    feed.ended().await?;
     Ok(())
 }
 
