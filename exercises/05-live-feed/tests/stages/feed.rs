@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::clients::http::{Client, Connection, Request, Response};
 use lab::clients::sse::{Event, Item, OpenError, Stream};
 use lab::history::What;
-use lab::{Failure, Lab};
+use lab::{Failure, Lab, Outcome};
 use live_feed::{CancellationToken, Error, Options, Summary, serve};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
@@ -263,6 +263,32 @@ impl Drop for Feed {
             task.abort();
         }
     }
+}
+
+/// Runs a check whose promise has a time in it with longer and longer times, in ms, until this machine
+/// was never held up for long enough to spoil the answer.
+pub async fn on_a_fair_clock<F, Fut>(lab: &Lab, times: [u64; 3], check: F) -> Outcome
+where
+    F: Fn(Duration) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    for millis in times {
+        let time = Duration::from_millis(millis);
+        lab.forget_stalls();
+        match check(time).await {
+            Err(_) if lab.stalled() > time / 8 => lab.history().note(
+                "lab",
+                &format!(
+                    "held up for {:?}: asked again with more time",
+                    lab.stalled()
+                ),
+            ),
+            outcome => return outcome,
+        }
+    }
+    Err(Failure::infrastructure(
+        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
+    ))
 }
 
 /// The next `count` events of a stream. Its end before that is a failure.

@@ -14,6 +14,7 @@ pub fn checks() -> Vec<Check> {
         who_shows_no_token_gets_nothing,
         the_token_stands_in_no_log,
         no_more_streams_are_open_than_may_be,
+        who_has_nothing_left_to_get_takes_no_place,
     ]
 }
 
@@ -50,7 +51,7 @@ async fn status(node: &Node, request: &Request) -> Result<u16, Failure> {
 }
 
 async fn who_shows_no_token_gets_nothing(lab: Lab) -> Outcome {
-    lab.promise("With a token set, streams, events, the end of a topic and the statistics are only for who shows it, as `Authorization: Bearer T` or as `?token=T`; everybody else gets 401, and nothing happens.");
+    lab.promise("With a token set, streams, events, the end of a topic and the statistics are only for who shows it, as `Authorization: Bearer T` (the word in any case) or as `?token=T`, of which one is enough; everybody else gets 401, and nothing happens.");
     let token = "s3cret-T0ken";
     let options = Options {
         token: Some(token.to_owned()),
@@ -87,6 +88,14 @@ async fn who_shows_no_token_gets_nothing(lab: Lab) -> Outcome {
             request.clone().bearer(token),
             with_parameter(&request, "token=s3cret-T0ken"),
             with_parameter(&request, "token=wrong").bearer(token),
+            with_parameter(&request, "token=s3cret-T0ken").bearer("wrong"),
+            with_parameter(&request, "token=s3cret-T0ken").header("authorization", "Basic eDp5"),
+            request
+                .clone()
+                .header("authorization", format!("bearer {token}")),
+            request
+                .clone()
+                .header("authorization", format!("BEARER {token}")),
         ];
         for right in right {
             let status = status(&feed, &right).await?;
@@ -118,8 +127,8 @@ async fn who_shows_no_token_gets_nothing(lab: Lab) -> Outcome {
         .json()
         .unwrap_or_default();
     ensure!(
-        stats["published"] == 3,
-        "three events were posted with the token and many without; the statistics say {stats}"
+        stats["published"] == 7,
+        "seven events were posted with the token and many without; the statistics say {stats}"
     );
     Ok(())
 }
@@ -209,5 +218,60 @@ async fn no_more_streams_are_open_than_may_be(lab: Lab) -> Outcome {
             .await
             .map_err(|failure| failure.code_if("LF11"))?;
     }
+    Ok(())
+}
+
+async fn who_has_nothing_left_to_get_takes_no_place(lab: Lab) -> Outcome {
+    lab.promise("That a finished topic has nothing left is told before the places are counted, with 204: so clients stop coming. Nobody is counted for that.");
+    let options = Options {
+        max_clients: 2,
+        ..quiet()
+    };
+    let feed = Feed::start(&lab, options).await?;
+    let over = Request::delete("/topics/over");
+    let status = feed.request(&over).await?.status;
+    ensure!(
+        status == 204,
+        "`DELETE /topics/over` was answered with {status} instead of 204"
+    );
+    let nothing_left = |when: &'static str| {
+        let feed = &feed;
+        async move {
+            let answer = feed.refused(&events("?topic=over")).await?;
+            ensure!(
+                answer.status == 204,
+                "{when}; a client of a finished topic with nothing left was to get 204, and got {}",
+                answer.summary()
+            );
+            Ok(())
+        }
+    };
+    for _ in 0..5 {
+        nothing_left("no stream is open").await?;
+    }
+    let mut open = Vec::new();
+    for nth in 1..=2 {
+        let stream = feed.open("").await;
+        open.push(stream.map_err(|failure| {
+            failure
+                .also(format!(
+                    "two streams may be open, and this is number {nth}; before it five clients got 204"
+                ))
+                .code_if("LF11")
+        })?);
+    }
+    nothing_left("as many streams are open as may be").await?;
+    let refused = feed.refused(&events("?topic=other")).await?;
+    ensure!(
+        refused.status == 503,
+        "as many streams are open as may be; one more was to get 503, and got {}",
+        refused.summary()
+    );
+    let clients = feed.clients().await?;
+    ensure!(
+        clients == 2,
+        "LF11",
+        "two streams are open, and the statistics count {clients}"
+    );
     Ok(())
 }

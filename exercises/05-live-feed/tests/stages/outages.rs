@@ -10,14 +10,16 @@ use live_feed::Options;
 use rand::RngExt as _;
 
 use crate::durable::{Durable, adds};
-use crate::feed::{Feed, Node, accepted, ids, posting, take, take_until};
+use crate::feed::{Feed, Node, accepted, events, ids, numbers, posting, take, take_until};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
+use crate::stage_4_expire::reset;
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
         a_lost_connection_leaves_no_gap,
         while_redis_is_away_nothing_is_accepted_and_streams_stay_open,
+        who_resumes_is_served_from_memory_while_redis_is_away,
         a_redis_that_is_started_again_is_found_again,
         an_answer_that_was_lost_is_no_success,
         a_gap_that_cannot_be_filled_is_told,
@@ -29,6 +31,15 @@ const GAP: Suspects = Suspects {
     missing: Some("LF22"),
     twice: Some("LF02"),
 };
+
+/// What did not come. A stream that ended is no gap.
+fn gap(failure: Failure) -> Failure {
+    let ended = ["the stream ended", "closed the connection"];
+    match ended.iter().any(|text| failure.observed.contains(text)) {
+        true => failure.also("an outage of Redis was to leave the streams of clients open"),
+        false => failure.code_if("LF22"),
+    }
+}
 
 async fn a_lost_connection_leaves_no_gap(lab: Lab) -> Outcome {
     lab.promise("When the connection to Redis is lost the node connects again and reads on behind the last entry it has: its clients stay connected, miss nothing and see nothing twice.");
@@ -59,12 +70,12 @@ async fn a_lost_connection_leaves_no_gap(lab: Lab) -> Outcome {
             // What was published so far arrives before the next blow.
             let missing = added.len() - stream.events().len();
             let got = take(&mut stream, missing).await;
-            got.map_err(|failure| failure.code_if("LF22"))?;
+            got.map_err(gap)?;
         }
     }
     added.push(durable.add_event("*", "the end").await?);
     let rest = take_until(&mut stream, "the end").await;
-    rest.map_err(|failure| failure.code_if("LF22"))?;
+    rest.map_err(gap)?;
     same(
         "the client that stayed connected",
         &added,
@@ -159,6 +170,65 @@ async fn while_redis_is_away_nothing_is_accepted_and_streams_stay_open(lab: Lab)
     Ok(())
 }
 
+async fn who_resumes_is_served_from_memory_while_redis_is_away(lab: Lab) -> Outcome {
+    lab.promise("While Redis is away who comes without an id is let in, who resumes is served from memory, and who names an id that is gone or is none is reset. Only an id above the newest that this node has seen is answered 503: it may be one of another node.");
+    let durable = Durable::new(&lab).await?;
+    let options = Options {
+        history: 20,
+        ..durable.options()
+    };
+    let feed = Feed::start(&lab, options).await?;
+    let posted = feed.post_many("t", 40).await?;
+    let proxy = durable.redis.proxy();
+    lab.history().fault("network", "Redis cannot be reached");
+    proxy.refuse(true);
+    proxy.cut_all();
+    until_refused(&feed).await?;
+    let away = |failure: Failure, who: &str| {
+        failure.also(format!("Redis is away, and {who} is no question to it"))
+    };
+    let fresh = feed.open("").await;
+    let mut fresh = fresh.map_err(|failure| away(failure, "a client without an id"))?;
+    for n in [25, 39] {
+        let who = format!(
+            "a client behind number {} of 40, the last 20 of which are kept,",
+            n + 1
+        );
+        let stream = feed.resume("", &posted[n]).await;
+        let mut stream = stream.map_err(|failure| away(failure, &who))?;
+        let got = ids(&take(&mut stream, 39 - n).await?);
+        same(&who, &posted[n + 1..], &got, Suspects::default())?;
+    }
+    for (id, what) in [
+        (posted[3].as_str(), "an id that is gone"),
+        ("1-1", "an id that never was, below the newest,"),
+        ("none", "an id that is none"),
+    ] {
+        let stream = feed.resume("", id).await;
+        let mut stream = stream.map_err(|failure| away(failure, what))?;
+        reset(&mut stream, what).await?;
+        let got = ids(&take(&mut stream, 20).await?);
+        same(what, &posted[20..], &got, Suspects::default())?;
+    }
+    let (ms, number) = numbers(&posted[39]).unwrap_or_default();
+    let above = events("").header("last-event-id", format!("{ms}-{}", number + 7));
+    let refused = feed.refused(&above).await?;
+    ensure!(
+        refused.status == 503 && refused.header("retry-after").is_some(),
+        "Redis is away; an id above the newest was to be answered with 503 and `Retry-After`, and the answer is {}",
+        refused.summary()
+    );
+    proxy.refuse(false);
+    let id = until_accepted(&feed, "after").await?;
+    let got = take_until(&mut fresh, "after").await?;
+    ensure!(
+        got.last().is_some_and(|event| event.last_id == id),
+        "Redis is back, and the client that had come without an id got {:?}",
+        ids(&got)
+    );
+    Ok(())
+}
+
 async fn a_redis_that_is_started_again_is_found_again(lab: Lab) -> Outcome {
     lab.promise("A Redis that does not answer, or is killed and started again, costs events that nobody was told were accepted, and nothing else.");
     let own = lab.own_redis().await?;
@@ -184,7 +254,7 @@ async fn a_redis_that_is_started_again_is_found_again(lab: Lab) -> Outcome {
     own.start().await?;
     posted.push(until_accepted(&feed, "after the kill").await?);
     let all = take_until(&mut stream, "after the kill").await;
-    let mut all = all.map_err(|failure| failure.code_if("LF22"))?;
+    let mut all = all.map_err(gap)?;
     // What was under way when Redis was paused may have been stored all the same.
     all.retain(|event| posted.contains(&event.last_id));
     same("the client that stayed connected", &posted, &ids(&all), GAP)?;

@@ -141,7 +141,7 @@ async fn a_frame_gives_the_id_and_the_type(lab: Lab) -> Outcome {
 }
 
 async fn what_would_break_a_frame_is_refused(lab: Lab) -> Outcome {
-    lab.promise("`frame` refuses an id or a type with a CR or an LF in it, and an id with a NUL: a receiver would take the rest for another field, or not take the id at all.");
+    lab.promise("`frame` refuses an id or a type with a CR, an LF or a NUL in it: a receiver would take the rest for another field, or not take the id at all.");
     for bad in [
         "\n",
         "\r",
@@ -163,6 +163,10 @@ async fn what_would_break_a_frame_is_refused(lab: Lab) -> Outcome {
     ensure!(
         frame(&event("1-0\0", "message", "x")).is_err(),
         "`frame` took the id \"1-0\\0\""
+    );
+    ensure!(
+        frame(&event("1-0", "mess\0age", "x")).is_err(),
+        "`frame` took the type \"mess\\0age\""
     );
     // What is harmless is not refused.
     framed("1-0", "message", "x")?;

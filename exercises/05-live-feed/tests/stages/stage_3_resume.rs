@@ -230,7 +230,7 @@ async fn a_replay_may_be_longer_than_the_queue(lab: Lab) -> Outcome {
 }
 
 async fn the_header_wins_over_the_address(lab: Lab) -> Outcome {
-    lab.promise("The last id comes in the header `Last-Event-ID`, or as `?last_event_id=`; when both are there the header counts, because a browser keeps the address and renews the header.");
+    lab.promise("The last id comes in the header `Last-Event-ID`, or as `?last_event_id=`; when both are there the header counts, because a browser keeps the address and renews the header. Empty is the same as not there.");
     let feed = Feed::start(&lab, roomy()).await?;
     let posted = feed.post_many("t", 5).await?;
     let address = format!("?last_event_id={}", posted[1]);
@@ -248,16 +248,44 @@ async fn the_header_wins_over_the_address(lab: Lab) -> Outcome {
             4,
         ),
         ("in the address, with an empty header", empty, 2),
+        (
+            "in the header, with an empty one in the address",
+            events("?last_event_id=").header("last-event-id", &posted[1]),
+            2,
+        ),
     ];
     for (how, request, from) in cases {
         let mut stream = feed.open_with(&request).await?;
-        let got = take(&mut stream, 5 - from).await?;
+        let got = take(&mut stream, 5 - from).await;
+        let got = got.map_err(|failure| {
+            let behind = format!("the client was to resume behind number {from} of 5");
+            failure.also(format!("{behind}, whose id stands {how}"))
+        })?;
         same(
             &format!("with the id {how} the client"),
             &posted[from..],
             &ids(&got),
-            SEAM,
+            Suspects::default(),
         )?;
+    }
+    let nothing = [
+        ("an empty header", events("").header("last-event-id", "")),
+        ("an empty parameter", events("?last_event_id=")),
+        (
+            "an empty header and an empty parameter",
+            events("?last_event_id=").header("last-event-id", ""),
+        ),
+    ];
+    for (what, request) in nothing {
+        let mut stream = feed.open_with(&request).await?;
+        let live = feed.post("t", "live").await?;
+        let first = take(&mut stream, 1).await?.remove(0);
+        ensure!(
+            first.last_id == live,
+            "a client came with {what}, which is the same as no id, and {live} was published then; the first that it got is of the type {:?} and has the id {:?}",
+            first.kind,
+            first.last_id
+        );
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Stage 4: the history has an end, and a client that comes too late is told.
 
+use lab::clients::http::Request;
 use lab::clients::sse::{Event, Stream};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 use serde_json::{Value, json};
 
-use crate::feed::{Feed, events, ids, quiet, take, take_until};
+use crate::feed::{Feed, Node, events, ids, quiet, take, take_until};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
 
@@ -16,7 +17,7 @@ pub fn checks() -> Vec<Check> {
         a_reset_names_the_oldest_event_and_leaves_the_id_alone,
         an_id_from_before_a_restart_is_not_known,
         a_reader_that_is_overtaken_is_told_or_misses_nothing,
-        memory_does_not_grow_with_what_is_published,
+        memory_does_not_grow_with_what_is_published.limit_secs(120),
     ]
 }
 
@@ -121,9 +122,14 @@ async fn exactly_the_ids_of_kept_events_are_known(lab: Lab) -> Outcome {
 }
 
 async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
-    lab.promise("An id that is malformed, that never was, or that is above the newest is unknown: reset, everything that is kept, then live.");
+    lab.promise("An id that is malformed, that never was, though it may lie between two that are kept, or that is above the newest is unknown: reset, everything that is kept, then live.");
     let feed = Feed::start(&lab, keeping(100)).await?;
-    let posted = feed.post_many("t", 5).await?;
+    let mut posted = feed.post_many("t", 4).await?;
+    // In another millisecond, so that there are ids between two events.
+    lab.within(std::time::Duration::from_millis(5)).await;
+    posted.push(feed.post("t", "the fifth").await?);
+    let between = posted[3].split('-').next().unwrap_or_default();
+    let between = format!("{between}-99999");
     let ms: u64 = posted[4]
         .split('-')
         .next()
@@ -150,6 +156,7 @@ async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
         huge,
         &above,
         &above_in_number,
+        &between,
         &before,
         "null",
         "undefined",
@@ -167,23 +174,39 @@ async fn whatever_is_no_known_id_is_answered_with_a_reset(lab: Lab) -> Outcome {
             true => events("").header("last-event-id", *id),
             false => events(&format!("?last_event_id={}", percent(id))),
         };
-        let mut stream = feed.open_with(&request).await?;
         let why = format!("the id {id:?}");
-        let oldest = reset(&mut stream, &why).await?;
-        ensure!(
-            oldest.as_ref() == Some(&posted[0]),
-            "{why}: the oldest event that is kept is {}, and the reset says {oldest:?}",
-            posted[0]
-        );
-        let got = ids(&take(&mut stream, 5).await?);
-        same(
-            &format!("the client that named {id:?}"),
-            &posted,
-            &got,
-            Suspects::default(),
-        )?;
+        everything_after_a_reset(&feed, &request, &why, &posted).await?;
+    }
+    for id in ["\u{661}-\u{661}", "\u{fc}"] {
+        let request = events("").header("last-event-id", id);
+        let why = format!("the header `Last-Event-ID` with {id:?}, bytes that are no ASCII");
+        let told = everything_after_a_reset(&feed, &request, &why, &posted).await;
+        told.map_err(|mut failure| {
+            // It knows resets, or it would not have come so far.
+            failure.code = None;
+            failure.also("such a header is an id that nobody knows, and not no id")
+        })?;
     }
     Ok(())
+}
+
+/// A client that comes with this is reset and gets all that is kept.
+async fn everything_after_a_reset(
+    node: &Node,
+    request: &Request,
+    why: &str,
+    kept: &[String],
+) -> Outcome {
+    let mut stream = node.open_with(request).await?;
+    let oldest = reset(&mut stream, why).await?;
+    ensure!(
+        oldest.as_ref() == kept.first(),
+        "{why}: the oldest event that is kept is {:?}, and the reset says {oldest:?}",
+        kept.first()
+    );
+    let got = ids(&take(&mut stream, kept.len()).await?);
+    let who = format!("the client that came with {why}");
+    same(&who, kept, &got, Suspects::default())
 }
 
 /// The text as it may stand in an address.

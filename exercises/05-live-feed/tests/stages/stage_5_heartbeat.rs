@@ -6,13 +6,14 @@ use lab::clients::sse::{Item, Stream};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 
-use crate::feed::{Feed, Node, begin, events, ids, quiet, take};
+use crate::feed::{Feed, Node, begin, events, ids, on_a_fair_clock, quiet, take};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
         a_quiet_stream_gets_comments_and_nothing_else,
         a_heartbeat_moves_no_id,
         a_busy_stream_gets_no_heartbeat,
+        silence_is_counted_from_the_last_event,
         nobody_on_the_way_may_keep_or_collect_a_stream,
     ]
 }
@@ -130,6 +131,33 @@ async fn busy(node: &Node, heartbeat: Duration) -> Result<(usize, Duration), Fai
         .filter(|(_, item)| matches!(item, Item::Comment(_)))
         .count();
     Ok((comments, longest + heartbeat / 10))
+}
+
+async fn silence_is_counted_from_the_last_event(lab: Lab) -> Outcome {
+    lab.promise("A comment comes when nothing was sent for `heartbeat`, counted from the last thing that was sent: no silence is longer, whenever the event before it came.");
+    on_a_fair_clock(&lab, [800, 2_500, 6_000], |heartbeat| {
+        let lab = lab.clone();
+        async move {
+            let feed = Feed::start(&lab, beating(heartbeat)).await?;
+            let mut stream = feed.open("").await?;
+            begin(&mut stream).await?;
+            for _ in 0..2 {
+                comments(&mut stream, 1).await?;
+                lab.within(heartbeat / 5).await;
+                feed.post("t", "x").await?;
+                while !matches!(stream.next_item().await?, Some(Item::Event(_)) | None) {}
+                let silent = Instant::now();
+                comments(&mut stream, 1).await?;
+                let silent = silent.elapsed();
+                ensure!(
+                    silent < heartbeat * 15 / 10,
+                    "the heartbeat is {heartbeat:?}; an event came, then nothing was published, and the first comment came {silent:.1?} after the event"
+                );
+            }
+            Ok(())
+        }
+    })
+    .await
 }
 
 async fn nobody_on_the_way_may_keep_or_collect_a_stream(lab: Lab) -> Outcome {

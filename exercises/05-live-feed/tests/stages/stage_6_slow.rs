@@ -14,6 +14,8 @@ pub fn checks() -> Vec<Check> {
     lab::checks![
         a_client_that_does_not_read_delays_nobody,
         a_slow_client_is_disconnected_and_resumes_with_everything,
+        a_slow_client_is_cut_off_and_not_seen_out,
+        a_long_replay_may_take_its_time_while_others_publish,
         a_short_pause_costs_nobody_the_connection,
         clients_that_leave_are_forgotten_at_once,
         clients_that_do_not_read_cost_little_memory,
@@ -143,6 +145,80 @@ async fn a_slow_client_is_disconnected_and_resumes_with_everything(lab: Lab) -> 
             twice: Some("LF02"),
         },
     )
+}
+
+async fn a_slow_client_is_cut_off_and_not_seen_out(lab: Lab) -> Outcome {
+    lab.promise("A client that is too slow is disconnected at once, in the middle of whatever it was being sent: nothing waits until it takes what its queue held, or a last word.");
+    let options = Options {
+        queue: 60,
+        ..quiet()
+    };
+    let feed = Feed::with_small_buffers(&lab, options).await?;
+    let mut slow = stalled(&feed, "").await?;
+    feed.until_clients(1).await?;
+    publish_large(&feed, 400, 8_000).await?;
+    feed.until_clients(0).await?;
+    // Only now it reads: the little that the system had taken already, and then no end but a break.
+    let mut count = 0;
+    let orderly = loop {
+        match slow.next_item().await {
+            Ok(Some(Item::Event(_))) => count += 1,
+            Ok(Some(_)) => {}
+            Ok(None) => break true,
+            Err(error) if error.is_gone() => break false,
+            Err(error) => {
+                return Err(Failure::from(error).also(format!(
+                    "the client is counted no more, and its connection was to be closed; {count} events had come"
+                )));
+            }
+        }
+    };
+    ensure!(
+        count < 60 && !orderly,
+        "a client did not read, and is counted no more; when it read again it still got {count} events of 8 kB, all that its queue held, and then {}. So its connection was open all the time, and what it cost was held until it read",
+        if orderly {
+            "the orderly end of its stream"
+        } else {
+            "the end"
+        }
+    );
+    Ok(())
+}
+
+async fn a_long_replay_may_take_its_time_while_others_publish(lab: Lab) -> Outcome {
+    lab.promise("A client that reads on while it catches up stays connected, however long that takes and however much is published meanwhile: only what came since it last took something counts as waiting.");
+    let options = Options {
+        queue: 100,
+        ..quiet()
+    };
+    let feed = Feed::with_small_buffers(&lab, options).await?;
+    let mut posted = publish_large(&feed, 600, 2_000).await?;
+    let request = events("").header("last-event-id", &posted[0]);
+    let mut stream = Stream::open(&feed.client().receive_buffer(4096), &request).await?;
+    // Each time fewer than the queue holds, and all in all several times as many.
+    for round in 0..4 {
+        posted.extend(publish_large(&feed, 60, 2_000).await?);
+        take(&mut stream, 160).await.map_err(|failure| {
+            failure.also(format!(
+                "a client catches up and reads 160 events after every 60 that are published, and its queue holds 100; round {round}"
+            ))
+        })?;
+    }
+    posted.push(feed.post("t", "the end").await?);
+    let rest = posted.len() - 1 - stream.events().len();
+    take(&mut stream, rest).await?;
+    same(
+        "the client that caught up",
+        &posted[1..],
+        &ids(&stream.events()),
+        Suspects::default(),
+    )?;
+    let stats = feed.stats().await?;
+    ensure!(
+        stats["dropped_clients"] == 0,
+        "nobody was too slow; the statistics say {stats}"
+    );
+    Ok(())
 }
 
 async fn a_short_pause_costs_nobody_the_connection(lab: Lab) -> Outcome {

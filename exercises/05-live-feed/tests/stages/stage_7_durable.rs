@@ -1,14 +1,16 @@
 //! Stage 7: the events live in a stream of Redis, and every node has the same.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use lab::clients::http::Request;
+use lab::faults::{Action, Exchange, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 use serde_json::json;
 
-use crate::durable::Durable;
+use crate::durable::{Durable, adds};
 use crate::feed::{Feed, accepted, data, ids, numbers, take, take_until};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
@@ -24,6 +26,8 @@ pub fn checks() -> Vec<Check> {
         ids_are_compared_as_numbers,
         one_reader_serves_any_number_of_clients,
         the_stream_keeps_as_many_as_the_history_and_no_more,
+        what_a_node_has_not_read_yet_is_not_trimmed,
+        once_the_answer_is_there_the_node_has_the_event,
         trouble_at_the_start_has_its_exit_code,
     ]
 }
@@ -274,9 +278,10 @@ async fn ids_are_compared_as_numbers(lab: Lab) -> Outcome {
     // 9 is above 1000 for who compares letters.
     for unknown in ["9999-0", "5-90", "99-00"] {
         let mut stream = feed.resume("", unknown).await?;
-        reset(&mut stream, &format!("{unknown} is not in the stream"))
-            .await
-            .map_err(|failure| failure.code("LF14"))?;
+        let why = format!("{unknown} is not in the stream");
+        // Other mistakes end here as well, and have a code of their own.
+        let told = reset(&mut stream, &why).await;
+        told.map_err(|failure| failure.code_if("LF14"))?;
     }
     Ok(())
 }
@@ -331,7 +336,7 @@ async fn the_stream_keeps_as_many_as_the_history_and_no_more(lab: Lab) -> Outcom
         history: 30,
         ..durable.options()
     };
-    let feed = Feed::start(&lab, options).await?;
+    let feed = Feed::start(&lab, options.clone()).await?;
     let mut posted = feed.post_many("t", 230).await?;
     let stored = || async {
         Ok::<_, Failure>(
@@ -400,7 +405,136 @@ async fn the_stream_keeps_as_many_as_the_history_and_no_more(lab: Lab) -> Outcom
         failure
             .also("another client added 50 entries, and one event was published")
             .code("LF16")
+    })?;
+    // Entries that are no events have a place in the stream as well, and push out others.
+    for _ in 0..10 {
+        durable.add("*", &[("else", "entirely")]).await?;
+    }
+    let last = feed.post("t", "the last").await?;
+    let kept = lab
+        .eventually("the node to keep what the stream keeps", || async {
+            let entries = stored().await?;
+            let history = feed.stats().await?["history"].clone();
+            let same =
+                history["oldest"] == entries[0].as_str() && history["newest"] == last.as_str();
+            Ok((entries.len() == 30 && same).then_some(()))
+        })
+        .await;
+    if let Err(failure) = kept {
+        let entries = stored().await?;
+        let stats = feed.stats().await?;
+        return Err(failure.also(format!(
+            "another client added ten entries that are no events, and {last} was published; the stream keeps {} entries from {} on, and the node says {stats}",
+            entries.len(),
+            entries[0]
+        )));
+    }
+    // The first that went.
+    let gone = &posted[posted.len() - 20];
+    let mut stream = feed.resume("", gone).await?;
+    reset(
+        &mut stream,
+        "the entry was pushed out by others that are no events",
+    )
+    .await?;
+    // A node that starts when the newest entries are no events counts each of them once.
+    for _ in 0..10 {
+        durable.add("*", &[("else", "entirely")]).await?;
+    }
+    let other = Feed::start(&lab, options).await?;
+    for n in 0..3 {
+        other.post("t", &n.to_string()).await?;
+    }
+    lab.eventually("the stream to hold 30 entries", || async {
+        Ok((stored().await?.len() <= 30).then_some(()))
     })
+    .await?;
+    let count = stored().await?.len();
+    ensure!(
+        count == 30,
+        "a node started when the ten newest entries were no events, and three events were published to it; of the 30 entries that are to be kept the stream holds {count}"
+    );
+    Ok(())
+}
+
+async fn what_a_node_has_not_read_yet_is_not_trimmed(lab: Lab) -> Outcome {
+    lab.promise("The stream keeps the entries that the node read last. What no node has read yet is never trimmed, however fast others publish: clients that are connected get all of it.");
+    let durable = Durable::new(&lab).await?;
+    let options = Options {
+        history: 10,
+        queue: 10_000,
+        ..durable.options()
+    };
+    let feed = Feed::start(&lab, options).await?;
+    let mut stream = feed.open("").await?;
+    // What this node itself publishes while its reader is behind.
+    let mut posted = vec![feed.post("t", "the first").await?];
+    let proxy = durable.redis.proxy();
+    let held = proxy.arm(Trigger::reply(Exchange::is_blocking), Action::Hold);
+    let posting: Vec<_> = (0..40)
+        .map(|n| {
+            let node = (*feed).clone();
+            tokio::spawn(async move { node.post("t", &format!("behind {n}")).await })
+        })
+        .collect();
+    let key = durable.stream.clone();
+    let all = lab
+        .eventually("40 events to be added to the stream", || async {
+            Ok((proxy.count(|e| adds(e, &key) && e.succeeded()) >= 41).then_some(()))
+        })
+        .await;
+    let entries = durable.entries().await?.len();
+    held.release();
+    all?;
+    ensure!(
+        entries >= 40,
+        "the reader of the node was held up while 40 events were posted to it; it had read none of them, and the stream holds {entries} entries: the others were trimmed unread"
+    );
+    for task in posting {
+        posted.push(task.await??);
+    }
+    posted.sort_by_key(|id| numbers(id));
+    // What others add, more at once than one read brings.
+    let mut burst = redis::pipe();
+    burst.atomic();
+    for n in 0..1_500 {
+        let mut add = redis::cmd("XADD");
+        add.arg(&[&durable.stream, "*", "topic", "t", "data"])
+            .arg(n);
+        burst.add_command(add);
+    }
+    let added: Vec<String> = burst.query_async(&mut durable.direct().await?).await?;
+    posted.extend(added);
+    posted.push(feed.post("t", "the end").await?);
+    let seen = take_until(&mut stream, "the end").await.map_err(|failure| {
+        failure.also("40 events were posted to the node and 1,500 added by another client, the history is 10; the client that was connected all the time was to get all")
+    })?;
+    same(
+        "the client that was connected",
+        &posted,
+        &ids(&seen),
+        Suspects::default(),
+    )
+}
+
+async fn once_the_answer_is_there_the_node_has_the_event(lab: Lab) -> Outcome {
+    lab.promise("Once the answer to a POST is there, this node has the event: its statistics show it, and who names its id resumes behind it.");
+    let durable = Durable::new(&lab).await?;
+    let feed = durable.node().await?;
+    let proxy = durable.redis.proxy();
+    for _ in 0..3 {
+        // What the reader reads comes late; the answer to the publisher does not.
+        let slow = Action::Delay(Duration::from_millis(600));
+        let late = proxy.arm(Trigger::reply(Exchange::is_blocking), slow);
+        let id = feed.post("t", "x").await?;
+        let newest = feed.stats().await?["history"]["newest"].clone();
+        late.fired().await;
+        ensure!(
+            newest == id.as_str(),
+            "an event was posted and answered with the id {id}; right after that the node says that its newest event is {newest}"
+        );
+    }
+    Ok(())
 }
 
 async fn trouble_at_the_start_has_its_exit_code(lab: Lab) -> Outcome {

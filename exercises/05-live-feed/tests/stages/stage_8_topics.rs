@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lab::clients::http::{HttpError, Request};
 use lab::clients::sse::{Item, Stream};
+use lab::faults::{Action, Exchange, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 
@@ -17,9 +18,13 @@ pub fn checks() -> Vec<Check> {
         a_topics_stream_has_its_events_and_no_others,
         an_id_of_another_topic_is_good_to_resume_from,
         other_topics_put_off_no_heartbeat_and_fill_no_queue,
+        other_topics_do_not_make_a_client_slow,
         a_finished_topic_ends_its_streams_behind_the_last_event,
+        who_still_catches_up_gets_all_of_a_topic_before_its_end,
         who_comes_to_a_finished_topic_gets_the_rest_and_then_204,
         a_topic_is_finished_on_all_nodes_and_for_good,
+        a_topic_stays_finished_when_its_entries_are_trimmed,
+        a_topic_ends_behind_what_stands_before_its_end,
     ]
 }
 
@@ -182,6 +187,46 @@ async fn other_topics_put_off_no_heartbeat_and_fill_no_queue(lab: Lab) -> Outcom
     Ok(())
 }
 
+async fn other_topics_do_not_make_a_client_slow(lab: Lab) -> Outcome {
+    lab.promise("Only events of its own topic wait for a client. However much is published in others, it is not too slow, also when it does not read at present, live or in the middle of what it missed.");
+    let options = Options {
+        queue: 60,
+        ..quiet()
+    };
+    let feed = Feed::with_small_buffers(&lab, options).await?;
+    let text = "x".repeat(8_000);
+    let mut publisher = feed.publisher().await?;
+    let mut posted = Vec::new();
+    for _ in 0..300 {
+        posted.push(publisher.post("own", &text).await?);
+    }
+    let client = feed.client().receive_buffer(4096);
+    let missed = events("?topic=own").header("last-event-id", &posted[0]);
+    let mut catching_up = Stream::open(&client, &missed).await?;
+    let mut live = Stream::open(&client, &events("?topic=own")).await?;
+    // Enough to fill the system's buffers, not enough to fill a queue.
+    for _ in 0..40 {
+        posted.push(publisher.post("own", &text).await?);
+    }
+    for _ in 0..300 {
+        publisher.post("other", "x").await?;
+    }
+    let stats = feed.stats().await?;
+    ensure!(
+        stats["clients"] == 2 && stats["dropped_clients"] == 0,
+        "40 events of their topic wait for two clients whose queues hold 60, and 300 of another topic were published; the statistics say {stats}"
+    );
+    posted.push(publisher.post("own", "the end").await?);
+    for (who, stream, from) in [
+        ("the client that was live", &mut live, 300),
+        ("the client that was catching up", &mut catching_up, 1),
+    ] {
+        let got = take(stream, posted.len() - from).await?;
+        same(who, &posted[from..], &ids(&got), Suspects::default())?;
+    }
+    Ok(())
+}
+
 async fn finish(node: &Node, topic: &str) -> Outcome {
     let response = node
         .request(&Request::delete(format!("/topics/{topic}")))
@@ -265,6 +310,28 @@ async fn a_finished_topic_ends_its_streams_behind_the_last_event(lab: Lab) -> Ou
     Ok(())
 }
 
+async fn who_still_catches_up_gets_all_of_a_topic_before_its_end(lab: Lab) -> Outcome {
+    lab.promise("When a topic is finished while a client still catches up on it, that stream ends behind the last event, and not before.");
+    let feed = Feed::with_small_buffers(&lab, quiet()).await?;
+    let text = "x".repeat(8_000);
+    let mut publisher = feed.publisher().await?;
+    let mut posted = Vec::new();
+    for _ in 0..300 {
+        posted.push(publisher.post("a", &text).await?);
+    }
+    let request = events("?topic=a").header("last-event-id", &posted[0]);
+    let mut stream = Stream::open(&feed.client().receive_buffer(4096), &request).await?;
+    finish(&feed, "a").await?;
+    let got = to_the_end(&mut stream, "the topic is finished").await?;
+    same(
+        "the client that was still catching up",
+        &posted[1..],
+        &got,
+        Suspects::default(),
+    )?;
+    is_over(&feed, &stream.next_request()).await
+}
+
 /// Asks for a stream of a topic that has nothing left.
 async fn is_over(node: &Node, request: &Request) -> Outcome {
     let response = node.refused(request).await;
@@ -320,6 +387,12 @@ async fn who_comes_to_a_finished_topic_gets_the_rest_and_then_204(lab: Lab) -> O
     is_over(&feed, &events("?topic=a").header("last-event-id", &other)).await?;
     finish(&feed, "never-used").await?;
     is_over(&feed, &events("?topic=never-used")).await?;
+    let clients = feed.clients().await?;
+    ensure!(
+        clients == 0,
+        "LF11",
+        "all streams have ended, and others were answered with 204; the statistics count {clients} clients"
+    );
     // Who lost everything is reset all the same, as long as there is something of the topic.
     let mut stream = feed.resume("?topic=a", "1-1").await?;
     reset(&mut stream, "an unknown id").await?;
@@ -400,6 +473,75 @@ async fn a_topic_is_finished_on_all_nodes_and_for_good(lab: Lab) -> Outcome {
     same(
         "the client that came after the restart",
         &posted[31..],
+        &got,
+        Suspects::default(),
+    )
+}
+
+async fn a_topic_stays_finished_when_its_entries_are_trimmed(lab: Lab) -> Outcome {
+    lab.promise("A finished topic stays finished on every node, also when all its entries are trimmed and the node is started again.");
+    let durable = Durable::new(&lab).await?;
+    let options = || Options {
+        history: 10,
+        ..durable.options()
+    };
+    let feed = Feed::start(&lab, options()).await?;
+    let own = feed.post_many("a", 3).await?;
+    finish(&feed, "a").await?;
+    // All of the topic, and its end, leave the stream.
+    let others = feed.post_many("b", 30).await?;
+    drop(feed);
+    for when in ["was started again", "was started once more"] {
+        let feed = Feed::start(&lab, options()).await?;
+        let refused = feed.request(&posting("a", "too late")).await?;
+        ensure!(
+            refused.status == 409,
+            "topic a was finished, its end is trimmed, the node {when}; an event for the topic was answered with {}",
+            refused.summary()
+        );
+        for request in [
+            events("?topic=a"),
+            events("?topic=a").header("last-event-id", &others[29]),
+            events("?topic=a").header("last-event-id", &own[2]),
+        ] {
+            is_over(&feed, &request).await.map_err(|mut failure| {
+                // It does tell of an end, or it would not have come so far.
+                failure.code = None;
+                failure.also(format!("its end is trimmed, and the node {when}"))
+            })?;
+        }
+        // Once more is no mistake.
+        finish(&feed, "a").await?;
+    }
+    Ok(())
+}
+
+async fn a_topic_ends_behind_what_stands_before_its_end(lab: Lab) -> Outcome {
+    lab.promise("With Redis a topic ends where its end stands in the stream: what was published before, also at other nodes, comes before it, however far the node's reader is behind.");
+    let durable = Durable::new(&lab).await?;
+    let feed = durable.node().await?;
+    let mut stream = feed.open("?topic=t").await?;
+    let mut posted = vec![feed.post("t", "the first").await?];
+    let held = durable
+        .redis
+        .proxy()
+        .arm(Trigger::reply(Exchange::is_blocking), Action::Hold);
+    for n in 0..5 {
+        posted.push(durable.add_event("*", &n.to_string()).await?);
+    }
+    // The answer may come now, or when the reader has come so far.
+    let node = (*feed).clone();
+    let mut finishing = tokio::spawn(async move { finish(&node, "t").await });
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut finishing).await;
+    held.release();
+    match early {
+        Ok(done) => done??,
+        Err(_) => finishing.await??,
+    }
+    let got = to_the_end(&mut stream, "the topic is finished").await?;
+    same(
+        "the stream of the topic, which was finished while the node's reader was behind,",
+        &posted,
         &got,
         Suspects::default(),
     )

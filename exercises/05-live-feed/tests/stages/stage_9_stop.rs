@@ -1,6 +1,6 @@
 //! Stage 9: an end in time, with everything said.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
 use lab::clients::http::{Client, HttpError, Request};
@@ -9,7 +9,7 @@ use lab::{Check, Failure, Lab, Outcome, ensure};
 use live_feed::Options;
 
 use crate::durable::Durable;
-use crate::feed::{Feed, accepted, begin, events, ids, posting, quiet, take};
+use crate::feed::{Feed, accepted, begin, events, ids, on_a_fair_clock, posting, quiet, take};
 use crate::node::Process;
 use crate::sequence::{Suspects, same};
 
@@ -126,10 +126,43 @@ async fn what_was_accepted_is_delivered_before_the_end(lab: Lab) -> Outcome {
         suspects,
     )?;
     let summary = feed.ended().await?;
+    stopped_in_the_middle_of_a_replay(&lab).await?;
     ensure!(
         summary.published == 2_150 && summary.cut_off == 0,
         "2,150 events were accepted and every client got its end; the summary says {summary:?}"
     );
+    Ok(())
+}
+
+/// The system takes little for this client, so most is still in the history when the stop comes.
+async fn stopped_in_the_middle_of_a_replay(lab: &Lab) -> Outcome {
+    let options = Options {
+        stop_deadline: Duration::from_secs(3600),
+        ..quiet()
+    };
+    let feed = Feed::with_small_buffers(lab, options).await?;
+    let text = "x".repeat(8_000);
+    let mut publisher = feed.publisher().await?;
+    let mut posted = Vec::new();
+    for _ in 0..300 {
+        posted.push(publisher.post("t", &text).await?);
+    }
+    let request = events("").header("last-event-id", &posted[0]);
+    let mut behind = Stream::open(&feed.client().receive_buffer(4096), &request).await?;
+    take(&mut behind, 1).await?;
+    feed.ask_to_stop();
+    let got = to_the_end(behind).await?;
+    same(
+        "the client that was in the middle of what it had missed when the stop came",
+        &posted[2..],
+        &got,
+        Suspects {
+            missing: Some("LF19"),
+            twice: None,
+        },
+    )?;
+    drop(publisher);
+    feed.ended().await?;
     Ok(())
 }
 
@@ -191,33 +224,45 @@ async fn nothing_is_accepted_that_nobody_gets(lab: Lab) -> Outcome {
 
 async fn a_client_that_does_not_read_delays_a_stop_to_the_deadline_at_most(lab: Lab) -> Outcome {
     lab.promise("`serve` returns as soon as all clients have their end, and at the deadline in any case: who is still connected then is cut off and counted.");
-    let options = Options {
-        stop_deadline: Duration::from_millis(500),
-        queue: 10_000,
-        ..quiet()
-    };
-    let feed = Feed::with_small_buffers(&lab, options).await?;
-    let stalled = Stream::open(&feed.client().receive_buffer(4096), &events("")).await?;
-    let mut silent = feed.client().connect().await?;
-    silent
-        .write(b"POST /events HTTP/1.1\r\nhost: x\r\n")
-        .await?;
-    let text = "x".repeat(30_000);
-    let mut publisher = feed.publisher().await?;
-    for _ in 0..100 {
-        publisher.post("t", &text).await?;
-    }
-    feed.ask_to_stop();
-    let summary = feed
-        .ended()
-        .await
-        .map_err(|failure| failure.code_if("LF18"))?;
-    ensure!(
-        summary.cut_off >= 1 && summary.published == 100,
-        "one client did not read three megabytes, and 100 events were accepted; the summary says {summary:?}"
-    );
-    drop(stalled);
-    Ok(())
+    on_a_fair_clock(&lab, [1_000, 3_000, 6_000], |stop_deadline| {
+        let lab = lab.clone();
+        async move {
+            let options = Options {
+                stop_deadline,
+                queue: 10_000,
+                ..quiet()
+            };
+            let feed = Feed::with_small_buffers(&lab, options).await?;
+            let stalled = Stream::open(&feed.client().receive_buffer(4096), &events("")).await?;
+            let mut silent = feed.client().connect().await?;
+            silent
+                .write(b"POST /events HTTP/1.1\r\nhost: x\r\n")
+                .await?;
+            let text = "x".repeat(30_000);
+            let mut publisher = feed.publisher().await?;
+            for _ in 0..100 {
+                publisher.post("t", &text).await?;
+            }
+            let asked = Instant::now();
+            feed.ask_to_stop();
+            let summary = feed
+                .ended()
+                .await
+                .map_err(|failure| failure.code_if("LF18"))?;
+            let took = asked.elapsed();
+            ensure!(
+                summary.cut_off >= 1 && summary.published == 100,
+                "one client did not read three megabytes, and 100 events were accepted; the summary says {summary:?}"
+            );
+            ensure!(
+                took < stop_deadline * 17 / 10,
+                "`stop_deadline` is {stop_deadline:?}, one client does not read, and `serve` returned {took:.1?} after it was asked to stop"
+            );
+            drop(stalled);
+            Ok(())
+        }
+    })
+    .await
 }
 
 async fn an_idle_node_stops_at_once_and_leaves_its_address(lab: Lab) -> Outcome {
