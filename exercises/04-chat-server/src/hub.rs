@@ -1,4 +1,4 @@
-// Stub 8523d9cb6363bb0d: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub e0ddf35093103078: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -84,8 +84,8 @@ impl Hub {
     /// **Stage 7:** `joined` carries the number of the room's last message. With `since` the client
     /// is then sent what is kept after that number, in order, and what is said from then on
     /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
-    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
-    /// everything that is kept. Without `since` it gets what is said from then on.
+    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, with the
+    /// number 1 if nothing was said, and everything that is kept. Without `since` it gets what is said from then on.
     ///
     /// # Errors
     /// `too_many_rooms` (stage 4) if it is in [`MOST_ROOMS`](crate::guard::MOST_ROOMS) others, and

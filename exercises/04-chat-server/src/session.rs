@@ -1,4 +1,4 @@
-// Stub 3a888ed1926e8cdd: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 175ad884bc57ab08: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -72,8 +72,9 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// **6, slow consumers.** What is sent to a client is sent by a [writer](crate::outbox::write) of its
 /// own. When its outbox is closed, it leaves its rooms at once, and the rest is the writer's.
 ///
-/// **9, stop.** When `server.stop` is cancelled the client is told 1001, and leaves its rooms. Who
-/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING). A session runs in
+/// **9, stop.** When `server.stop` is cancelled the client is told 1001, after what waits for it, and
+/// leaves its rooms at once, whether it reads that or not. Who knocks then gets
+/// [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING). A session runs in
 /// [`Sessions::run`](crate::stop::Sessions::run), and is counted in its `clients`, as is each message
 /// that was accepted in its `messages`.
 pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrade) -> Response {

@@ -7,7 +7,7 @@ use lab::clients::ws::Seen;
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use serde_json::json;
 
-use crate::house::{House, Node, knock, on_a_fair_clock, roomy};
+use crate::house::{END, House, Node, knock, on_a_fair_clock, roomy};
 use crate::person::{Person, is, short};
 
 pub fn checks() -> Vec<Check> {
@@ -111,8 +111,8 @@ async fn a_slow_consumer_is_closed_with_1013_after_whole_frames(lab: Lab) -> Out
             let bob = Person::in_room(&lab, house.addr, "bob", "tea").await?;
             let asleep = stalled(&lab, house.addr, "asleep").await?;
             let mut said = 0;
-            // Several times what the queue and the buffers of a connection hold.
-            while bob.leaves_of("asleep", "tea") == 0 && said < 200 {
+            // More than the queue and the buffers of a connection hold.
+            while bob.leaves_of("asleep", "tea") == 0 && said < 64 {
                 ada.say("tea", &text(said, 40_000)).await?;
                 said += 1;
                 bob.has_heard(said).await?;
@@ -308,6 +308,9 @@ async fn a_stalled_client_can_still_be_given_up(lab: Lab) -> Outcome {
             let _asleep = stalled(&lab, house.addr, "asleep").await?;
             paced(&ada, &[&bob], 100, 30_000).await?;
             bob.sees_leave("asleep", "tea").await.map_err(|failure| {
+                if failure.observed.contains(END) {
+                    return failure.also("bob reads, and answers each ping");
+                }
                 failure
                     .also("the member's buffers are full, it answers no ping, and is not given up")
             })

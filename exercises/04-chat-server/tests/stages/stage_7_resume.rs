@@ -27,6 +27,7 @@ pub fn checks() -> Vec<Check> {
         without_since_there_is_nothing_old,
         what_is_no_longer_kept_is_said_to_be_missing,
         joining_again_replays_to_that_client_alone,
+        a_second_replay_takes_the_place_of_the_first,
         a_replay_longer_than_the_queue_arrives_whole,
         a_replay_leaves_room_for_other_rooms,
         a_room_that_everybody_left_keeps_what_was_said,
@@ -522,6 +523,56 @@ async fn joining_again_replays_to_that_client_alone(lab: Lab) -> Outcome {
         told.is_none(),
         "bob joined a room in which he was already, and another member was told so"
     );
+    Ok(())
+}
+
+async fn a_second_replay_takes_the_place_of_the_first(lab: Lab) -> Outcome {
+    lab.promise("Who asks for a replay while one is still under way is acknowledged again, and from there on gets every message after `since` once: the first replay is over.");
+    let house = House::open(Options {
+        queue: 32,
+        ..roomy()
+    })
+    .await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    // More than the buffers of a connection hold.
+    const OLD: usize = 100;
+    for n in 0..OLD {
+        ada.say("tea", &format!("{n} {}", "x".repeat(20_000)))
+            .await?;
+    }
+    ensure!(ada.who("tea").await? == ["ada"], "`who` was not answered");
+    let handshake = knock(house.addr, "bob").receive_buffer(4_096);
+    let bob = Person::through(&lab, &handshake, "bob").await?;
+    bob.socket.stop_reading();
+    lab.history().fault("bob", "reads nothing for a while");
+    for _ in 0..2 {
+        bob.ask(json!({"type": "join", "room": "tea", "since": 0}))
+            .await?;
+        lab.within(Duration::from_millis(300)).await;
+    }
+    bob.socket.read_on();
+    let after_both = || {
+        let mut frames = bob.frames();
+        let acknowledged = |frame: &&Value| is(frame, "joined") && frame["name"] == "bob";
+        let twice = frames.iter().filter(acknowledged).count() == 2;
+        let second = frames.iter().rposition(|frame| acknowledged(&frame));
+        let mut after = frames.split_off(second.filter(|_| twice).unwrap_or(frames.len()));
+        after.retain(|frame| is(frame, "message"));
+        after
+    };
+    lab.eventually(
+        "bob to get the last message after he asked twice",
+        || async {
+            Ok(after_both()
+                .iter()
+                .any(|m| seq(m) == OLD as u64)
+                .then_some(()))
+        },
+    )
+    .await?;
+    // What comes twice may come after that.
+    lab.within(Duration::from_millis(300)).await;
+    in_sequence(&lab, "bob", 0, &after_both())?;
     Ok(())
 }
 

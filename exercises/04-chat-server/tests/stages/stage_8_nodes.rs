@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_server::Options;
 use futures::future::{join_all, try_join_all};
-use lab::clients::ws::{Answer, Seen};
+use lab::clients::ws::{Answer, Frame, Seen};
 use lab::faults::{Action, Trigger};
 use lab::history::What;
 use lab::{Check, Failure, Lab, Outcome, Redis, ensure};
@@ -288,7 +288,9 @@ async fn who_has_closed_can_come_back_at_once(lab: Lab) -> Outcome {
     let ada = Person::in_room(&lab, cluster.nodes[1].addr, "ada", "tea").await?;
     for node in [0, 1, 0] {
         let name = lab.unique("bob");
-        let bob = Person::in_room(&lab, cluster.nodes[0].addr, &name, "tea").await?;
+        let handshake = knock(cluster.nodes[0].addr, &name).without_close();
+        let bob = Person::through(&lab, &handshake, &name).await?;
+        bob.join("tea").await?;
         ada.until("ada to be told that bob joined", |f| f["name"] == *name)
             .await?;
         // What gives the name back takes its time.
@@ -297,7 +299,12 @@ async fn who_has_closed_can_come_back_at_once(lab: Lab) -> Outcome {
             Trigger::request(move |command| command.args(0).contains(&wanted.as_str())),
             Action::Delay(Duration::from_millis(700)),
         );
-        bob.socket.close(1000).await?;
+        bob.socket.send(&Frame::close(1000, "")).await?;
+        bob.socket
+            .next_where("the answer to a close", |seen| {
+                matches!(seen, Seen::Close(..))
+            })
+            .await?;
         match knock(cluster.nodes[node].addr, &name).ask(&lab).await? {
             Answer::Upgraded(_) => {}
             Answer::Refused(refused) => lab::fail!(
