@@ -115,7 +115,9 @@ async fn a_slow_consumer_is_closed_with_1013_after_whole_frames(lab: Lab) -> Out
             while bob.leaves_of("asleep", "tea") == 0 && said < 64 {
                 ada.say("tea", &text(said, 40_000)).await?;
                 said += 1;
-                bob.has_heard(said).await?;
+                if said % WINDOW == 0 {
+                    bob.has_heard(said).await?;
+                }
             }
             let full = Instant::now();
             bob.sees_leave("asleep", "tea").await.map_err(|failure| {
