@@ -142,8 +142,8 @@ impl Hub {
     /// **Stage 7:** `joined` carries the number of the room's last message. With `since` the client
     /// is then sent what is kept after that number, in order, and what is said from then on
     /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
-    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
-    /// everything that is kept. Without `since` it gets what is said from then on.
+    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, with the
+    /// number 1 if nothing was said, and everything that is kept. Without `since` it gets what is said from then on.
     ///
     /// For a member that joins again that means: what its queue holds stays there, before the new
     /// `joined`, and what of it is above `since` is sent once more behind it. So behind each `joined`

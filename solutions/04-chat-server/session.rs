@@ -90,8 +90,8 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// own claim it, and give it back if nobody is there any more. A session
 /// [enters](crate::hub::Hub::enter) the hub when it begins.
 ///
-/// **9, stop.** When `server.stop` is cancelled the client is told 1001, and leaves its rooms. Who
-/// knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING), if `admit` lets him in.
+/// **9, stop.** When `server.stop` is cancelled the client is told 1001, after what waits for it, and
+/// leaves its rooms at once, whether it reads that or not. Who knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING), if `admit` lets him in.
 /// A session runs in [`Sessions::run`](crate::stop::Sessions::run), with a
 /// [token](crate::stop::Sessions::token) that was taken before `server.stop` was looked at, and is
 /// counted in `clients`. Each `say` that was accepted is counted in `messages`.

@@ -1,4 +1,4 @@
-// Stub 248b44db52a2fc6c: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub f61d0a705fb14bd7: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -91,8 +91,8 @@ impl Hub {
     /// **Stage 7:** `joined` carries the number of the room's last message. With `since` the client
     /// is then sent what is kept after that number, in order, and what is said from then on
     /// ([`replay`](crate::history::replay)), whether it was a member before or not. If `since` is
-    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, and
-    /// everything that is kept. Without `since` it gets what is said from then on.
+    /// above the last number, the numbers have begun anew: then it gets the error `gap` first, with the
+    /// number 1 if nothing was said, and everything that is kept. Without `since` it gets what is said from then on.
     ///
     /// For a member that joins again that means: what its queue holds stays there, before the new
     /// `joined`, and what of it is above `since` is sent once more behind it. So behind each `joined`

@@ -150,6 +150,8 @@ impl Rooms {
             self.rooms.remove(room);
             return;
         }
+        // A room that was empty before has one place in here, the last one.
+        self.emptied.retain(|other| other != room);
         self.emptied.push_back(room.to_owned());
         if self.emptied.len() > EMPTY_ROOMS
             && let Some(oldest) = self.emptied.pop_front()

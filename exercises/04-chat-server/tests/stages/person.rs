@@ -164,7 +164,20 @@ impl Person {
             Seen::Text(text) => serde_json::from_str(text).is_ok_and(|frame| wanted(&frame)),
             _ => false,
         };
-        match self.socket.next_where(what, fits).await? {
+        let found = self.socket.next_where(what, fits).await;
+        // An answer that is no answer to what was asked says more than that none came.
+        let found = found.map_err(|failure| {
+            let error = self.frames().into_iter().rfind(|f| is(f, "error"));
+            match error {
+                Some(error) => failure.also(format!(
+                    "the last error that {} got is {}",
+                    self.name,
+                    short(&error)
+                )),
+                None => failure,
+            }
+        });
+        match found? {
             Seen::Text(text) => Ok(serde_json::from_str(&text)?),
             _ => Ok(Value::Null),
         }

@@ -21,6 +21,8 @@ pub fn checks() -> Vec<Check> {
         rooms_and_texts_that_are_none_get_an_error,
         the_rate_limit_is_each_clients_own,
         what_is_over_the_rate_is_dropped_and_said,
+        whatever_is_in_a_message_it_counts_against_the_rate,
+        no_burst_follows_another_at_once,
         a_client_is_in_fifty_rooms_at_most,
         nothing_that_is_said_becomes_anything_else,
         secrets_are_in_no_log,
@@ -377,7 +379,7 @@ async fn names_that_are_none_are_refused(lab: Lab) -> Outcome {
     lab.promise("A name is 1 to 32 characters: letters and digits of any script, `-`, `_` and `.`. Anything else is refused with 400 and `bad_name`, before the upgrade.");
     let house = House::open(roomy()).await?;
     let long = "Ω".repeat(32);
-    for good in ["a", "A-b_c.9", "Zoë", "李雷", "Юля", &long] {
+    for good in ["a", "A-b_c.9", "Zoë", "李雷", "Юля", "٣७", &long] {
         knock(house.addr, good).connect(&lab).await?;
     }
     let too_long = "a".repeat(33);
@@ -633,6 +635,138 @@ async fn what_is_over_the_rate_is_dropped_and_said(lab: Lab) -> Outcome {
         bob.who("tea").await? == ["ada", "bob"],
         "`who` was not answered with both members"
     );
+    Ok(())
+}
+
+async fn whatever_is_in_a_message_it_counts_against_the_rate(lab: Lab) -> Outcome {
+    lab.promise("The rate is one of messages, whatever is in them: one that is no JSON, binary, or refused for another reason counts like any other. What is over the rate is answered with `rate_limited`, and nothing is done with it.");
+    const SENT: usize = 60;
+    const RATE: u32 = 2;
+    let house = House::open(Options {
+        rate: RATE,
+        ..roomy()
+    })
+    .await?;
+    let kinds = [
+        ("texts that are no JSON", Frame::text("junk"), "bad_json"),
+        (
+            "frames of an unknown type",
+            Frame::text(r#"{"type":"dance"}"#),
+            "unknown_type",
+        ),
+        ("binary messages", Frame::binary([1, 2, 3]), "binary"),
+        (
+            "joins of a room that is none",
+            Frame::text(r#"{"type":"join","room":"a b"}"#),
+            "bad_room",
+        ),
+        (
+            "questions about a room that it is not in",
+            Frame::text(r#"{"type":"who","room":"tea"}"#),
+            "not_a_member",
+        ),
+    ];
+    for (n, (what, frame, code)) in kinds.iter().enumerate() {
+        let ada = Person::enter(&lab, house.addr, &format!("ada{n}")).await?;
+        let answers = |code: &str| {
+            let frames = ada.frames();
+            frames.iter().filter(|f| f["code"] == code).count()
+        };
+        let began = Instant::now();
+        for _ in 0..SENT {
+            ada.socket.send(frame).await?;
+        }
+        lab.eventually(
+            &format!("{SENT} {what} to be answered by errors"),
+            || async { Ok((answers(code) + answers("rate_limited") >= SENT).then_some(())) },
+        )
+        .await?;
+        let took = began.elapsed().as_secs_f64();
+        let most = (2.0 * f64::from(RATE) + took * f64::from(RATE)).ceil() as usize;
+        let (looked_at, limited) = (answers(code), answers("rate_limited"));
+        ensure!(
+            looked_at <= most,
+            "a client with a rate of {RATE} a second sent {SENT} {what} within {took:.1} s; {looked_at} of them were answered with `{code}`, where at most {most} may be looked at, and {limited} with `rate_limited`"
+        );
+        ensure!(
+            looked_at >= 2 * RATE as usize,
+            "{} messages may come at once; of {SENT} {what} {limited} were answered with `rate_limited`",
+            2 * RATE
+        );
+    }
+    Ok(())
+}
+
+async fn no_burst_follows_another_at_once(lab: Lab) -> Outcome {
+    lab.promise("Twice the rate may come at once after a rest of two seconds; after that what may come grows with the time, by `rate` each second. Nobody gets a second burst because the first fell at the end of a stretch of time that is counted by itself.");
+    const RATE: u32 = 20;
+    let house = House::open(Options {
+        rate: RATE,
+        ..roomy()
+    })
+    .await?;
+    let bob = Person::in_room(&lab, house.addr, "bob", "tea").await?;
+    // The pause before it puts each burst at another place in whatever is counted.
+    let talking = [500, 900, 1_300, 1_700].map(|pause| {
+        let lab = &lab;
+        let addr = house.addr;
+        async move {
+            let person = Person::in_room(lab, addr, &format!("p{pause}"), "tea").await?;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let began = Instant::now();
+            let mut sent = Vec::new();
+            // Whenever more is let through, it is let through at once.
+            while began.elapsed() < Duration::from_millis(1_300) {
+                for _ in 0..2 * RATE {
+                    let text = sent.len().to_string();
+                    sent.push(Instant::now());
+                    person.say("tea", &text).await?;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok::<_, lab::Failure>((person, pause, sent))
+        }
+    });
+    for talked in futures::future::join_all(talking).await {
+        let (person, pause, sent) = talked?;
+        let heard = || {
+            let log = bob.socket.log().into_iter();
+            let heard = log.filter_map(|record| {
+                let Seen::Text(text) = record.seen else {
+                    return None;
+                };
+                let frame: Value = serde_json::from_str(&text).ok()?;
+                let number = frame["text"].as_str()?.parse::<usize>().ok()?;
+                (frame["from"] == *person.name).then_some((number, record.at))
+            });
+            heard.collect::<Vec<_>>()
+        };
+        lab.eventually(
+            "each message to be heard by bob or answered with `rate_limited`",
+            || async {
+                let frames = person.frames();
+                let limited = frames.iter().filter(|f| f["code"] == "rate_limited");
+                Ok((limited.count() + heard().len() >= sent.len()).then_some(()))
+            },
+        )
+        .await?;
+        let heard = heard();
+        for (n, (first, _)) in heard.iter().enumerate() {
+            for (count, (_, at)) in heard[n..].iter().enumerate() {
+                // No less than the time between the server's looks at these two.
+                let within = at.saturating_duration_since(sent[*first]).as_secs_f64();
+                // A bucket may be filled in steps.
+                let most = f64::from(RATE) * (2.0 + within + 0.25) + 1.0;
+                ensure!(
+                    (count as f64) < most,
+                    "the rate is {RATE} a second, and {} messages may come at once; a client that had rested for {pause} ms got {} through within {:.0} ms, as if the count had begun anew in between",
+                    2 * RATE,
+                    count + 1,
+                    within * 1_000.0
+                );
+            }
+        }
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::house::{House, knock, roomy};
+use crate::house::{House, enter_when_free, knock, roomy};
 use crate::person::{Person, is, seq, short};
 
 pub fn checks() -> Vec<Check> {
@@ -27,7 +27,11 @@ pub fn checks() -> Vec<Check> {
         without_since_there_is_nothing_old,
         what_is_no_longer_kept_is_said_to_be_missing,
         joining_again_replays_to_that_client_alone,
+        a_second_replay_takes_the_place_of_the_first,
         a_replay_longer_than_the_queue_arrives_whole,
+        a_replay_leaves_room_for_other_rooms,
+        a_room_that_everybody_left_keeps_what_was_said,
+        empty_rooms_are_kept_up_to_a_thousand,
     ]
 }
 
@@ -137,11 +141,16 @@ impl Talk {
                         break;
                     }
                     person.say("tea", &n.to_string()).await?;
-                    // In bursts, so that much of it falls together with what the others do.
+                    // In bursts, so that much of it falls together with what the others do; and never
+                    // further ahead than a slow machine can follow: the answer comes after all that was
+                    // said before.
                     if n % 10 == 9 {
+                        person.who("tea").await?;
                         tokio::time::sleep(pause).await;
                     }
                 }
+                // When this is answered, nothing is under way any more.
+                person.who("tea").await?;
                 Ok(person)
             }));
         }
@@ -353,7 +362,7 @@ async fn a_replay_repeats_what_was_said_to_the_letter(lab: Lab) -> Outcome {
         );
     }
     ada.socket.close(1000).await?;
-    let ada = crate::house::enter_when_free(&lab, house.addr, "ada").await?;
+    let ada = enter_when_free(&lab, house.addr, "ada").await?;
     ada.join_since("tea", 0).await?;
     ada.has_heard(texts.len()).await.map_err(|failure| {
         failure.also(
@@ -465,6 +474,21 @@ async fn what_is_no_longer_kept_is_said_to_be_missing(lab: Lab) -> Outcome {
         "in a room where nothing was said a join with since 0 misses nothing; what came is {}",
         short(&json!(person.frames()))
     );
+    // Who has seen messages in a room that has none knows of some that are lost.
+    let person = Person::enter(&lab, house.addr, "from-before").await?;
+    person.join_since("empty", 7).await?;
+    let error = person
+        .errs(
+            "gap",
+            "a join with since 7 in a room where nothing was said",
+        )
+        .await
+        .map_err(|failure| failure.code("CS22"))?;
+    ensure!(
+        error["room"] == "empty" && error["oldest"] == 1,
+        "in a room where nothing was said number 1 comes next; the error `gap` of a join with since 7 is {}",
+        short(&error)
+    );
     Ok(())
 }
 
@@ -512,6 +536,56 @@ async fn joining_again_replays_to_that_client_alone(lab: Lab) -> Outcome {
     Ok(())
 }
 
+async fn a_second_replay_takes_the_place_of_the_first(lab: Lab) -> Outcome {
+    lab.promise("Who asks for a replay while one is still under way is acknowledged again, and from there on gets every message after `since` once: the first replay is over.");
+    let house = House::open(Options {
+        queue: 32,
+        ..roomy()
+    })
+    .await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    // More than the buffers of a connection hold.
+    const OLD: usize = 100;
+    for n in 0..OLD {
+        ada.say("tea", &format!("{n} {}", "x".repeat(20_000)))
+            .await?;
+    }
+    ensure!(ada.who("tea").await? == ["ada"], "`who` was not answered");
+    let handshake = knock(house.addr, "bob").receive_buffer(4_096);
+    let bob = Person::through(&lab, &handshake, "bob").await?;
+    bob.socket.stop_reading();
+    lab.history().fault("bob", "reads nothing for a while");
+    for _ in 0..2 {
+        bob.ask(json!({"type": "join", "room": "tea", "since": 0}))
+            .await?;
+        lab.within(Duration::from_millis(300)).await;
+    }
+    bob.socket.read_on();
+    let after_both = || {
+        let mut frames = bob.frames();
+        let acknowledged = |frame: &&Value| is(frame, "joined") && frame["name"] == "bob";
+        let twice = frames.iter().filter(acknowledged).count() == 2;
+        let second = frames.iter().rposition(|frame| acknowledged(&frame));
+        let mut after = frames.split_off(second.filter(|_| twice).unwrap_or(frames.len()));
+        after.retain(|frame| is(frame, "message"));
+        after
+    };
+    lab.eventually(
+        "bob to get the last message after he asked twice",
+        || async {
+            Ok(after_both()
+                .iter()
+                .any(|m| seq(m) == OLD as u64)
+                .then_some(()))
+        },
+    )
+    .await?;
+    // What comes twice may come after that.
+    lab.within(Duration::from_millis(300)).await;
+    in_sequence(&lab, "bob", 0, &after_both())?;
+    Ok(())
+}
+
 async fn a_replay_longer_than_the_queue_arrives_whole(lab: Lab) -> Outcome {
     lab.promise("A client that reads gets its whole replay, also when that is far longer than the queue, and is not taken for a slow one.");
     let house = House::open(Options {
@@ -534,5 +608,163 @@ async fn a_replay_longer_than_the_queue_arrives_whole(lab: Lab) -> Outcome {
         f["text"] == "and live"
     })
     .await?;
+    Ok(())
+}
+
+async fn a_replay_leaves_room_for_other_rooms(lab: Lab) -> Outcome {
+    lab.promise("A replay leaves half of the queue free for what comes in between: a client that pauses while one is under way is not taken for a slow one as soon as something is said in another of its rooms.");
+    const QUEUE: usize = 64;
+    let house = House::open(Options {
+        queue: QUEUE,
+        ..roomy()
+    })
+    .await?;
+    let ada = Person::in_room(&lab, house.addr, "ada", "tea").await?;
+    ada.join("cake").await?;
+    let cem = Person::in_room(&lab, house.addr, "cem", "tea").await?;
+    cem.join("cake").await?;
+    // More than the buffers of a connection and the queue hold.
+    const OLD: usize = 300;
+    for n in 0..OLD {
+        ada.say("tea", &format!("{n} {}", "x".repeat(20_000)))
+            .await?;
+        if n % 50 == 49 {
+            cem.has_heard(n + 1).await?;
+        }
+    }
+    let handshake = knock(house.addr, "bob").receive_buffer(4_096);
+    let bob = Person::through(&lab, &handshake, "bob").await?;
+    bob.join("cake").await?;
+    bob.socket.stop_reading();
+    lab.history().fault("bob", "reads nothing for a while");
+    bob.ask(json!({"type": "join", "room": "tea", "since": 0}))
+        .await?;
+    ada.until("ada to be told that bob joined", |f| {
+        is(f, "joined") && f["name"] == "bob" && f["room"] == "tea"
+    })
+    .await?;
+    lab.within(Duration::from_millis(300)).await;
+    const LIVE: usize = QUEUE / 4;
+    for n in 0..LIVE {
+        ada.say("cake", &format!("live {n}")).await?;
+        lab.within(Duration::from_millis(30)).await;
+    }
+    cem.has_heard(OLD + LIVE).await?;
+    bob.socket.read_on();
+    bob.has_heard(OLD + LIVE).await.map_err(|failure| {
+        failure.also(format!(
+            "the queue takes {QUEUE} frames, and {LIVE} came from another room while a replay waited for a client that had paused"
+        ))
+    })?;
+    let mut messages = bob.messages();
+    messages.retain(|message| message["room"] == "tea");
+    in_sequence(&lab, "bob", 0, &messages)?;
+    Ok(())
+}
+
+async fn a_room_that_everybody_left_keeps_what_was_said(lab: Lab) -> Outcome {
+    lab.promise("The history of a room outlives its members: who comes back to a room that everybody has left gets what was said there, and the numbers go on.");
+    let house = House::open(roomy()).await?;
+    for (n, way) in ["by `leave`", "with their connections"]
+        .into_iter()
+        .enumerate()
+    {
+        let room = format!("room-{n}");
+        let mut ada = Person::in_room(&lab, house.addr, &format!("ada{n}"), &room).await?;
+        let mut bob = Person::in_room(&lab, house.addr, &format!("bob{n}"), &room).await?;
+        for n in 1..=5 {
+            ada.say(&room, &n.to_string()).await?;
+        }
+        bob.has_heard(5).await?;
+        if way == "by `leave`" {
+            ada.leave(&room).await?;
+            bob.leave(&room).await?;
+        } else {
+            let names = (ada.name.clone(), bob.name.clone());
+            ada.socket.close(1000).await?;
+            bob.socket.close(1000).await?;
+            ada = enter_when_free(&lab, house.addr, &names.0).await?;
+            bob = enter_when_free(&lab, house.addr, &names.1).await?;
+        }
+        let joined = bob.join_since(&room, 2).await?;
+        ensure!(
+            seq(&joined) == 5,
+            "five messages were said in a room, everybody left {way}, and the next who joins is told that the last number is {}",
+            joined["seq"]
+        );
+        ada.join(&room).await?;
+        ada.say(&room, "6").await?;
+        for number in 3..=6 {
+            let what = format!("message {number} in a room that everybody had left {way}");
+            let frame = bob
+                .until(&what, |f| is(f, "message") || is(f, "error"))
+                .await?;
+            ensure!(
+                is(&frame, "message") && seq(&frame) == number,
+                "everybody left a room {way}; who came back with since 2 was to get message {number} next, and got {}",
+                short(&frame)
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn empty_rooms_are_kept_up_to_a_thousand(lab: Lab) -> Outcome {
+    lab.promise("Rooms that everybody left are kept, but a thousand of them at most: a client that goes through more and more rooms fills nobody's memory.");
+    let house = House::open(roomy()).await?;
+    let ada = Person::enter(&lab, house.addr, "ada").await?;
+    // One room is one room, however often it is left.
+    const ROOMS: usize = 1_200;
+    ada.join("tea").await?;
+    ada.say("tea", "x").await?;
+    for n in 0..ROOMS {
+        ada.ask(json!({"type": "leave", "room": "tea"})).await?;
+        ada.ask(json!({"type": "join", "room": "tea"})).await?;
+        if n % 50 == 49 {
+            ada.who("tea").await?;
+        }
+    }
+    let last = ada.frames().into_iter().rfind(|f| is(f, "joined"));
+    ensure!(
+        last.as_ref().map(seq) == Some(1),
+        "one message was said in a room, which was then left and joined {ROOMS} times; the last `joined` is {}",
+        last.map(|f| short(&f)).unwrap_or_default()
+    );
+    let before = ROOMS + 1;
+    for n in 0..ROOMS {
+        let room = format!("room-{n}");
+        ada.ask(json!({"type": "join", "room": room})).await?;
+        ada.say(&room, "x").await?;
+        ada.ask(json!({"type": "leave", "room": room})).await?;
+        if n % 50 == 49 {
+            ada.sees_leave("ada", &room).await?;
+        }
+    }
+    // The last one first: looking at a room must not push out the next.
+    for n in (0..ROOMS).rev() {
+        let room = format!("room-{n}");
+        ada.ask(json!({"type": "join", "room": room})).await?;
+        ada.ask(json!({"type": "leave", "room": room})).await?;
+        if n % 50 == 0 {
+            ada.sees_leave("ada", &room).await?;
+        }
+    }
+    let joined: Vec<u64> = ada
+        .frames()
+        .iter()
+        .filter(|f| is(f, "joined"))
+        .skip(before + ROOMS)
+        .map(seq)
+        .collect();
+    let kept = joined.iter().filter(|seq| **seq > 0).count();
+    ensure!(
+        joined.len() == ROOMS && joined[0] == 1,
+        "the room that was left last has one message, and who joins it again is told that its last number is {:?}",
+        joined.first()
+    );
+    ensure!(
+        kept <= 1_000,
+        "one message was said in each of {ROOMS} rooms, and everybody left; {kept} of them still know their last number, where a thousand may be kept"
+    );
     Ok(())
 }

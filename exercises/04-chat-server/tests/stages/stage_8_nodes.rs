@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chat_server::Options;
 use futures::future::{join_all, try_join_all};
-use lab::clients::ws::{Answer, Seen};
+use lab::clients::ws::{Answer, Frame, Seen};
+use lab::faults::{Action, Trigger};
 use lab::history::What;
 use lab::{Check, Failure, Lab, Outcome, Redis, ensure};
 use serde_json::json;
@@ -19,10 +20,13 @@ pub fn checks() -> Vec<Check> {
         numbers_are_the_same_on_all_nodes,
         who_and_names_are_the_same_on_all_nodes,
         a_race_for_a_name_over_two_nodes_has_one_winner,
+        who_has_closed_can_come_back_at_once,
         a_dead_nodes_members_leave,
         a_paused_node_that_was_taken_for_dead_comes_back_well,
         what_was_said_while_a_node_was_cut_off_arrives,
         a_node_that_slept_while_the_log_was_cut_skips_nothing,
+        a_message_whose_reply_is_lost_is_said_once,
+        a_node_that_finds_the_log_cut_takes_the_history,
         nothing_accepted_is_lost_when_redis_dies,
         history_outlives_the_nodes,
         rooms_are_streams_under_the_prefix,
@@ -275,6 +279,46 @@ async fn a_race_for_a_name_over_two_nodes_has_one_winner(lab: Lab) -> Outcome {
             "forty connections asked two nodes for the name `{name}`, and {} got it",
             winners.len()
         );
+    }
+    Ok(())
+}
+
+async fn who_has_closed_can_come_back_at_once(lab: Lab) -> Outcome {
+    lab.promise("When a close is answered, the name is free on all nodes and the client has left its rooms: a page that is loaded anew gets its name.");
+    let cluster = Cluster::of(&lab, 2).await?;
+    let ada = Person::in_room(&lab, cluster.nodes[1].addr, "ada", "tea").await?;
+    for node in [0, 1, 0] {
+        let name = lab.unique("bob");
+        let handshake = knock(cluster.nodes[0].addr, &name).without_close();
+        let bob = Person::through(&lab, &handshake, &name).await?;
+        bob.join("tea").await?;
+        ada.until("ada to be told that bob joined", |f| f["name"] == *name)
+            .await?;
+        // What gives the name back takes its time.
+        let wanted = name.clone();
+        let _slow = cluster.redis[0].proxy().arm(
+            Trigger::request(move |command| command.args(0).contains(&wanted.as_str())),
+            Action::Delay(Duration::from_millis(700)),
+        );
+        bob.socket.send(&Frame::close(1000, "")).await?;
+        bob.socket
+            .next_where("the answer to a close", |seen| {
+                matches!(seen, Seen::Close(..))
+            })
+            .await?;
+        match knock(cluster.nodes[node].addr, &name).ask(&lab).await? {
+            Answer::Upgraded(_) => {}
+            Answer::Refused(refused) => lab::fail!(
+                "a client closed, and its Close was answered; at {} its name was then refused with {} {}: the answer comes when the name is free",
+                if node == 0 {
+                    "the same node"
+                } else {
+                    "another node"
+                },
+                refused.status,
+                refused.body
+            ),
+        }
     }
     Ok(())
 }
@@ -637,6 +681,100 @@ async fn a_node_that_slept_while_the_log_was_cut_skips_nothing(lab: Lab) -> Outc
     Ok(())
 }
 
+async fn a_message_whose_reply_is_lost_is_said_once(lab: Lab) -> Outcome {
+    lab.promise("A message that Redis has taken, and whose reply was lost with the connection, is tried again and counts once.");
+    let cluster = Cluster::of(&lab, 2).await?;
+    let ada = Person::in_room(&lab, cluster.nodes[0].addr, "ada", "tea").await?;
+    let bob = Person::in_room(&lab, cluster.nodes[0].addr, "bob", "tea").await?;
+    let cem = Person::in_room(&lab, cluster.nodes[1].addr, "cem", "tea").await?;
+    ada.say("tea", "before").await?;
+    cem.has_heard(1).await?;
+    for round in 0..3 {
+        let text = format!("once {round}");
+        let marked = text.clone();
+        let lost = cluster.redis[0].proxy().arm(
+            Trigger::request(move |command| {
+                command.args(0).iter().any(|word| word.contains(&marked))
+            }),
+            Action::CutAfter,
+        );
+        ada.say("tea", &text).await?;
+        lab.eventually("the message to go to Redis", || async {
+            Ok(lost.has_fired().then_some(()))
+        })
+        .await?;
+        let last = format!("after {round}");
+        lab.eventually("ada to be heard after the connection was lost", || async {
+            ada.say("tea", &last).await?;
+            lab.within(Duration::from_millis(100)).await;
+            let heard = |person: &Person| person.messages().iter().any(|m| m["text"] == *last);
+            Ok((heard(&bob) && heard(&cem)).then_some(()))
+        })
+        .await?;
+        for person in [&bob, &cem] {
+            let times = person
+                .messages()
+                .iter()
+                .filter(|m| m["text"] == *text)
+                .count();
+            ensure!(
+                times == 1,
+                "the reply to a message of ada was lost after Redis had taken it, and the connection was back at once; {} heard it {times} times",
+                person.name
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn a_node_that_finds_the_log_cut_takes_the_history(lab: Lab) -> Outcome {
+    lab.promise("The log is cut at some ten thousand entries. A node that was cut off for so long that what it has not read is gone from the log goes on at its end, and its members get what they missed from the history of the room.");
+    let cluster = Cluster::of(&lab, 2).await?;
+    let ada = Person::in_room(&lab, cluster.nodes[0].addr, "ada", "tea").await?;
+    let bob = Person::in_room(&lab, cluster.nodes[0].addr, "bob", "tea").await?;
+    let cem = Person::in_room(&lab, cluster.nodes[1].addr, "cem", "tea").await?;
+    ada.say("tea", "0").await?;
+    cem.has_heard(1).await?;
+    let proxy = cluster.redis[1].proxy();
+    lab.history().fault("node of cem", "cut off from Redis");
+    proxy.refuse(true);
+    proxy.cut_all();
+    const SAID: usize = 30;
+    for n in 1..SAID {
+        ada.say("tea", &n.to_string()).await?;
+    }
+    bob.has_heard(SAID).await?;
+    lab.history().fault("Redis", "the log is cut");
+    let key = format!("{}:log", cluster.prefix);
+    redis::cmd("XTRIM")
+        .arg(&[&key, "MAXLEN", "2"])
+        .exec_async(&mut cluster.redis[0].direct().await?)
+        .await?;
+    proxy.refuse(false);
+    lab.eventually("cem to hear what was said while his node was cut off", || async {
+        Ok((cem.messages().len() >= SAID).then_some(()))
+    })
+    .await
+    .map_err(|failure| {
+        failure.code("CS20").also(format!(
+            "what his node had not read was gone from the log, and kept in the room; he heard {} of {SAID} messages",
+            cem.messages().len()
+        ))
+    })?;
+    ada.say("tea", "live").await?;
+    cem.until("cem to hear what is said after that", |f| {
+        f["text"] == "live"
+    })
+    .await?;
+    let numbers: Vec<u64> = heard(&lab, &cem)?.into_iter().map(|(n, _)| n).collect();
+    ensure!(
+        numbers.iter().copied().eq(1..=SAID as u64 + 1),
+        "cem was to hear messages 1 to {}, each once; he heard {numbers:?}",
+        SAID + 1
+    );
+    Ok(())
+}
+
 async fn nothing_accepted_is_lost_when_redis_dies(lab: Lab) -> Outcome {
     lab.promise("When Redis is killed and started again, no message that was accepted is lost or doubled, numbers go on without a gap, members stay members, and meanwhile messages are refused with `unavailable` and newcomers with 503.");
     let redis = lab.own_redis().await?;
@@ -796,7 +934,7 @@ async fn history_outlives_the_nodes(lab: Lab) -> Outcome {
 }
 
 async fn rooms_are_streams_under_the_prefix(lab: Lab) -> Outcome {
-    lab.promise("Each room is a Redis stream `PREFIX:room:ROOM` whose entries have the fields seq, from, text, at and node, no longer than the history; and every key begins with the prefix, so that two chats can share a Redis.");
+    lab.promise("Each room is a Redis stream `PREFIX:room:ROOM` whose entries have the fields seq, from, text, at and node, no longer than the history, and is gone after a week of silence; and every key begins with the prefix, so that two chats can share a Redis.");
     let redis = lab.redis().await?;
     let prefixes = [lab.unique("chat"), lab.unique("chat")];
     let mut houses = Vec::new();
@@ -838,6 +976,19 @@ async fn rooms_are_streams_under_the_prefix(lab: Lab) -> Outcome {
             "the entry of message {number} has the fields {fields:?}"
         );
     }
+    let lifetime: i64 = redis::cmd("TTL")
+        .arg(&key)
+        .query_async(&mut redis.direct().await?)
+        .await?;
+    let week = 7 * 24 * 60 * 60;
+    ensure!(
+        (week - 3_600..=week).contains(&lifetime),
+        "a room is gone after a week of silence; {key} goes {}",
+        match lifetime {
+            ..0 => "never".to_owned(),
+            _ => format!("in {lifetime} seconds"),
+        }
+    );
     ensure!(
         other.who("tea").await? == ["ada"] && other.messages().is_empty(),
         "two chats with prefixes of their own share a Redis, and one sees the other"

@@ -6,8 +6,9 @@ use chat_server::Options;
 use futures::future::{join_all, try_join_all};
 use lab::clients::ws::{Answer, Handshake, Seen};
 use lab::{Check, Failure, Lab, Outcome, ensure};
+use serde_json::json;
 
-use crate::house::{House, Node, knock, on_a_fair_clock, roomy};
+use crate::house::{House, Node, enter_when_free, knock, on_a_fair_clock, roomy};
 use crate::person::Person;
 
 pub fn checks() -> Vec<Check> {
@@ -16,6 +17,7 @@ pub fn checks() -> Vec<Check> {
         stalled_clients_do_not_hold_up_the_stop_for_ever,
         what_was_accepted_before_the_stop_is_delivered,
         a_slow_reader_gets_what_was_accepted_before_its_goodbye,
+        everybody_leaves_at_the_beginning_of_a_stop,
         nobody_is_let_in_while_it_stops,
         members_of_a_node_that_stops_leave,
         a_stop_without_redis_keeps_its_deadline,
@@ -231,6 +233,46 @@ async fn a_stop_while_one_does_not_read(lab: Lab) -> Outcome {
     Ok(())
 }
 
+async fn everybody_leaves_at_the_beginning_of_a_stop(lab: Lab) -> Outcome {
+    lab.promise("At a stop everybody leaves at once, also who does not read the goodbye: members on other nodes are told, and the name is free, while that connection is still being given up.");
+    on_a_fair_clock(&lab, [4_000, 4_000, 8_000], |stop_deadline| {
+        let lab = lab.clone();
+        async move {
+            let (one, two) = (lab.redis().await?, lab.redis().await?);
+            let prefix = lab.unique("chat");
+            let options = |url: String| Options {
+                redis: Some(url),
+                prefix: prefix.clone(),
+                stop_deadline,
+                ..roomy()
+            };
+            let staying = House::open(options(one.url())).await?;
+            let mut going = House::open(options(two.url())).await?;
+            let ada = Person::in_room(&lab, staying.addr, "ada", "tea").await?;
+            let asleep = stalled(&lab, &going, "asleep").await?;
+            asleep.ask(json!({"type": "join", "room": "tea"})).await?;
+            ada.until("ada to be told that asleep joined", |f| f["name"] == "asleep")
+                .await?;
+            fill(&lab, &going).await?;
+            lab.history().fault("node of asleep", "asked to stop");
+            let began = Instant::now();
+            going.stop();
+            ada.sees_leave("asleep", "tea").await?;
+            let took = began.elapsed();
+            // A client that does not read may be waited for as long, or for five seconds.
+            let late = stop_deadline.min(Duration::from_secs(5)) / 2;
+            ensure!(
+                took < late,
+                "a node was asked to stop; its client that does not read left {took:.1?} later: it leaves before it is told goodbye, not when it was given up"
+            );
+            enter_when_free(&lab, staying.addr, "asleep").await?;
+            going.ended(&lab, "`serve` to return").await?;
+            Ok(())
+        }
+    })
+    .await
+}
+
 async fn nobody_is_let_in_while_it_stops(lab: Lab) -> Outcome {
     lab.promise("A node that stops lets nobody in any more: a new connection is refused, or answered with 503.");
     let options = Options {
@@ -270,7 +312,7 @@ async fn nobody_is_let_in_while_it_stops(lab: Lab) -> Outcome {
 }
 
 async fn members_of_a_node_that_stops_leave(lab: Lab) -> Outcome {
-    lab.promise("With several nodes, the members of one that stops have left, and their names are free, when its `serve` has returned: nobody has to wait for a lease to run out.");
+    lab.promise("With several nodes, the members of one that stops have left, their names are free, and the node has left, when its `serve` has returned: nobody has to wait for a lease to run out.");
     let (one, two) = (lab.redis().await?, lab.redis().await?);
     let prefix = lab.unique("chat");
     let options = |url: String| Options {
@@ -283,11 +325,27 @@ async fn members_of_a_node_that_stops_leave(lab: Lab) -> Outcome {
     let ada = Person::in_room(&lab, staying.addr, "ada", "tea").await?;
     let bob = Person::in_room(&lab, going.addr, "bob", "tea").await?;
     let cem = Person::in_room(&lab, going.addr, "cem", "tea").await?;
+    // One that keeps its connection for a while after its goodbye.
+    let mute = knock(going.addr, "mute")
+        .without_close()
+        .connect(&lab)
+        .await?;
     going.stop();
     told_goodbye("bob", &bob).await?;
     told_goodbye("cem", &cem).await?;
     drop((bob, cem));
     going.ended(&lab, "`serve` to return").await?;
+    drop(mute);
+    let nodes: Vec<String> = redis::cmd("ZRANGE")
+        .arg(format!("{prefix}:nodes"))
+        .arg(&["0", "-1"])
+        .query_async(&mut one.direct().await?)
+        .await?;
+    ensure!(
+        nodes.len() == 1,
+        "of two nodes one has stopped, and its `serve` has returned; {} nodes are still registered in {prefix}:nodes",
+        nodes.len()
+    );
     match knock(staying.addr, "bob").ask(&lab).await? {
         Answer::Upgraded(_) => {}
         Answer::Refused(refused) => lab::fail!(
