@@ -10,6 +10,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 // solution only
+use std::future::poll_fn;
+
 use crate::heartbeat::pings;
 // end solution only
 use crate::socket::Goodbye;
@@ -165,12 +167,16 @@ impl Queue {
         message: Message,
         sink: &mut SplitSink<WebSocket, Message>,
     ) -> Result<(), axum::Error> {
+        // After a flush there is room at once.
         sink.feed(message).await?;
         for _ in 1..BATCH {
+            // First there has to be room: a frame that was taken, and still waited for it, would be
+            // lost if this is dropped meanwhile.
+            poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
             let Ok(frame) = self.frames.try_recv() else {
                 break;
             };
-            sink.feed(Message::Text(frame)).await?;
+            sink.start_send_unpin(Message::Text(frame))?;
         }
         sink.flush().await
     }
