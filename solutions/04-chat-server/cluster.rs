@@ -78,7 +78,8 @@ pub struct Cluster {
     start: String,
     /// Messages kept for each room.
     history: String,
-    /// What makes each message of this node one of its own.
+    /// What makes each message of this node one of its own. It may begin at 0 on every node: Redis
+    /// forgets a client's last token when its name is freed, so no two nodes' tokens are ever compared.
     said: AtomicU64,
     /// Changes share it; coming back to life has it alone.
     changes: RwLock<()>,
@@ -179,9 +180,12 @@ impl Cluster {
 
     /// Makes Redis know again what is true here: begins a lease, claims the name of every client and
     /// joins its rooms; who lost its name meanwhile is [expelled](Hub::expel). What Redis knows of
-    /// this node and is not true any more is taken back.
+    /// this node and is not true any more is taken back. A room that a client is only on its way into
+    /// or out of is not joined, and not taken back either: the join or leave itself sees to that.
     ///
-    /// While it runs no other change is made by this node (`changes`).
+    /// While it runs no other change is made by this node (`changes`). It may be dropped midway: with
+    /// the session whose change it is part of, which it may even expel itself. So remember that there
+    /// is something to make good before it begins, and forget that only at its end.
     ///
     /// # Errors
     /// Redis is away: then it is still to be done.
@@ -228,6 +232,10 @@ impl Cluster {
 
     /// Takes a client that is gone out of these rooms and frees its name, on all nodes; if Redis is
     /// away, as soon as it is back.
+    ///
+    /// The name stays taken on this node until this returns: who claimed it earlier would lose it to
+    /// this. When it failed, the name has to be free here before the node [comes
+    /// back](Self::come_back): that claims again every name which is still [present](Hub::present).
     pub async fn release(&self, hub: &Hub, name: &str, rooms: &[String]) {
         // stub stage 8: Store::release
         // An error is made good when this node comes back.
@@ -267,7 +275,7 @@ impl Cluster {
     /// `unavailable` if Redis is away: the message was not accepted. Only if the connection was lost
     /// while Redis was doing it, and did not come back at once, it may have been accepted all the same.
     pub async fn say(&self, hub: &Hub, message: &Message) -> Result<(), ErrorFrame> {
-        // stub stage 8: run SAY with a token that no other message has
+        // stub stage 8: run SAY with a token that no other message of this node has
         let token = self.said.fetch_add(1, Ordering::Relaxed).to_string();
         let lifetime = ROOM_LIFETIME.to_string();
         let arguments = [

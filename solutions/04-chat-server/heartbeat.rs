@@ -8,7 +8,8 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 // end solution only
 
 /// When to ping a client: every `every`, for the first time after one such pause. A ping that was
-/// late does not make the next ones come faster. Less than a millisecond is treated as a millisecond.
+/// late does not make the next ones come faster. Less than a millisecond is treated as a millisecond,
+/// and more than a year as a year: a time that is too far away is none (`Instant + Duration` panics).
 pub fn pings(every: Duration) -> Interval {
     // stub stage 5: an interval that begins later and delays after a missed tick
     let every = at_least_a_millisecond(every);
@@ -26,7 +27,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// A client that was just heard, and is pinged every `every`.
+    /// A client that was just heard, and is pinged every `every`, which has the limits of [`pings`].
     pub fn new(every: Duration) -> Self {
         // stub stage 5: heard now
         Pulse {

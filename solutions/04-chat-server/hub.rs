@@ -120,6 +120,9 @@ impl Hub {
 
     /// A client is gone, however that came: it leaves every room it is in, the others there are told
     /// `left` once, and its name is free.
+    ///
+    /// **Stage 8:** its rooms here it leaves at once; its name is taken on this node until Redis has
+    /// [released](Cluster::release) it, or could not.
     pub async fn disconnect(&self, name: &str) {
         // stub stage 2: take it out of everything, tell the others
         let rooms = self.leave_all(name);
@@ -149,11 +152,13 @@ impl Hub {
     /// `joined`, and what of it is above `since` is sent once more behind it. So behind each `joined`
     /// of its own a client finds every number above `since` once, whatever came before.
     ///
-    /// **Stage 8:** it returns when the client is in: what it asks next comes after that.
+    /// **Stage 8:** it returns when the client is in: what it asks next comes after that. A member that
+    /// joins again is answered by this node, at once: nothing changes for anybody else, so the log is
+    /// not told, and Redis may even be away.
     ///
     /// # Errors
     /// `too_many_rooms` (stage 4) if it is in [`MOST_ROOMS`](crate::guard::MOST_ROOMS) others, and
-    /// `unavailable` (stage 8) if Redis is away.
+    /// `unavailable` (stage 8) if Redis is away and it is no member yet.
     pub async fn join(
         self: &Arc<Self>,
         client: &Client,
@@ -235,11 +240,12 @@ impl Hub {
     /// Sends what a client says to every other member of the room, and not to the client itself. All
     /// members get the messages of a room in the same order.
     ///
-    /// **Stage 6:** the message is encoded once, however many members there are, and not at all for a
-    /// room without members here.
+    /// **Stage 6:** the message is encoded once, however many members there are.
     ///
     /// **Stage 7:** it has the room's next number: 1, 2, 3 … without a gap. The room's last
-    /// `options.history` messages are kept.
+    /// `options.history` messages are kept, also those that nobody but the sender was there to hear.
+    ///
+    /// **Stage 8:** Redis keeps them then, so a node without members in the room encodes nothing.
     ///
     /// # Errors
     /// `not_a_member`, and `unavailable` (stage 8) if Redis is away: then the message was not accepted.
@@ -329,6 +335,9 @@ impl Hub {
     /// Sends a client what comes next in its replay, as soon as there is
     /// [room](Outbox::has_room) for it, and takes note that it has seen it. `false`, without sending
     /// anything, if the replay is over: the client left, its connection ended, or another one began.
+    ///
+    /// Others may push between the two. Half a queue has room for that, but one of a frame or two has
+    /// not: there look again, under the lock, before you push.
     pub async fn hand_over(&self, replay: &mut Replay, message: Kept) -> bool {
         // stub stage 7: wait for room; then under the lock see whether it is still wanted, and push
         if !replay.client.outbox.has_room().await || !self.rooms().hand_over(replay, message.frame)
@@ -391,7 +400,8 @@ impl Hub {
         // end stub
     }
 
-    /// Every name that is taken by a client of this node, and the rooms it is in.
+    /// Every name that is taken by a client of this node, and the rooms it is in, or on its way into or
+    /// out of.
     pub fn present(&self) -> Vec<(Arc<str>, Vec<String>)> {
         // stub stage 8: a copy, so that nothing is locked while Redis is asked
         let rooms = self.rooms();

@@ -96,7 +96,8 @@ impl Outbox {
     }
 
     /// Waits until more than half of the queue is free, so that whoever has many frames to send leaves
-    /// room for what comes in between. Returns `false` once the outbox is closed.
+    /// room for what comes in between. Returns `false` once the outbox is closed. `true` keeps no place:
+    /// others may push before you do.
     pub async fn has_room(&self) -> bool {
         // stub stage 7: look at the free capacity again whenever frames were sent
         let shared = &self.shared;

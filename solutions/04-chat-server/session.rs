@@ -73,7 +73,7 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// **3, rooms.** `leave` and `who`.
 ///
 /// **4, refuse.** [`admit`](crate::guard::admit) is asked before the claim. Sizes, UTF-8 and the
-/// protocol are as in [`echo`]. The name of a room that [is not one](crate::guard::is_name) is answered
+/// protocol are as in [`echo`]; that Close comes behind what waits for the client. The name of a room that [is not one](crate::guard::is_name) is answered
 /// by the error `bad_room`, a text without anything but white space by `bad_text`, a binary message
 /// by `binary`, a message beyond the [rate](crate::guard::RateLimit) by `rate_limited`, whatever it is;
 /// it is dropped.
@@ -93,8 +93,8 @@ pub async fn echo(server: Arc<Server>, upgrade: WebSocketUpgrade) -> Response {
 /// **9, stop.** When `server.stop` is cancelled the client is told 1001, after what waits for it, and
 /// leaves its rooms at once, whether it reads that or not. Who knocks then gets [`Refusal::STOPPING`](crate::refusal::Refusal::STOPPING), if `admit` lets him in.
 /// A session runs in [`Sessions::run`](crate::stop::Sessions::run), with a
-/// [token](crate::stop::Sessions::token) that was taken before `server.stop` was looked at, and is
-/// counted in `clients`. Each `say` that was accepted is counted in `messages`.
+/// [token](crate::stop::Sessions::token) that was taken before `server.stop` was looked at and is kept
+/// until `run` has returned, and is counted in `clients`. Each `say` that was accepted is counted in `messages`.
 pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrade) -> Response {
     // stub stage 1: upgrade.on_upgrade(…), and a loop that reads, parses and answers
     let running = server.sessions.token();

@@ -1,4 +1,4 @@
-// Stub cea480910a033df8: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub cd5d9b239dd84f09: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval};
 
 /// When to ping a client: every `every`, for the first time after one such pause. A ping that was
-/// late does not make the next ones come faster. Less than a millisecond is treated as a millisecond.
+/// late does not make the next ones come faster. Less than a millisecond is treated as a millisecond,
+/// and more than a year as a year: a time that is too far away is none (`Instant + Duration` panics).
 pub fn pings(every: Duration) -> Interval {
     todo!("stage 5: an interval that begins later and delays after a missed tick")
 }
@@ -22,7 +23,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// A client that was just heard, and is pinged every `every`.
+    /// A client that was just heard, and is pinged every `every`, which has the limits of [`pings`].
     pub fn new(every: Duration) -> Self {
         todo!("stage 5: heard now")
     }

@@ -15,7 +15,7 @@ pub struct Options {
     /// The origins whose pages may connect, such as `https://chat.example`. Empty: any.
     pub origins: Vec<String>,
     /// How often a client is pinged. One that gave no sign of life for twice as long is gone.
-    /// Less than a millisecond is treated as a millisecond.
+    /// Less than a millisecond is treated as a millisecond, more than a year as a year.
     pub heartbeat: Duration,
     /// The largest message a client may send: bytes of payload, all fragments together.
     pub max_message: usize,

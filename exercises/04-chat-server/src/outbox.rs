@@ -1,4 +1,4 @@
-// Stub 03707937be687778: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub 27d1e746b7e64498: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -73,7 +73,8 @@ impl Outbox {
     }
 
     /// Waits until more than half of the queue is free, so that whoever has many frames to send leaves
-    /// room for what comes in between. Returns `false` once the outbox is closed.
+    /// room for what comes in between. Returns `false` once the outbox is closed. `true` keeps no place:
+    /// others may push before you do.
     pub async fn has_room(&self) -> bool {
         todo!("stage 7: look at the free capacity again whenever frames were sent")
     }

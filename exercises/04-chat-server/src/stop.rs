@@ -1,4 +1,4 @@
-// Stub 026a581819ca3c72: this file is yours to write. `cargo xtask reset chat-server` starts it again.
+// Stub f18b749dadd01319: this file is yours to write. `cargo xtask reset chat-server` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -53,7 +53,7 @@ impl Sessions {
 
     /// What [`finish`] waits for, until it is dropped. A session holds one from before its connection
     /// becomes a WebSocket, and from before it was asked whether the node stops: then no stop can miss
-    /// a session that is just beginning.
+    /// a session that is just beginning. It holds it until [`run`](Self::run) has counted it.
     pub fn token(&self) -> TaskTrackerToken {
         todo!("stage 9: a token of `running`")
     }
@@ -71,8 +71,9 @@ impl Sessions {
 ///
 /// It returns as soon as all that is done, and after `options.stop_deadline` in any case: sessions
 /// that still run then, because their client does not read its goodbye, are dropped, and get some
-/// milliseconds for that. Redis is not asked any more then: what the node still has there is free when
-/// its lease runs out.
+/// milliseconds for that. A session that is dropped before it has given its name back may still do so
+/// in that time. The node does not leave the cluster then: what it still has in Redis is free when its
+/// lease runs out.
 pub async fn finish(server: &Server) -> Summary {
     todo!("stage 9: wait for `running`, at most so long, then cancel `over`")
 }
