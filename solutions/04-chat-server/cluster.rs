@@ -192,6 +192,8 @@ impl Cluster {
     async fn come_back(&self, hub: &Hub) -> Result<(), Error> {
         // stub stage 8: register; claim and join for all; compare with `seats`
         let _alone = self.changes.write().await;
+        // It may be dropped at any await, with the session that called it.
+        self.owes.store(true, Ordering::Relaxed);
         self.store.register().await?;
         for (name, rooms) in hub.present() {
             if !self.store.claim(&name).await? {

@@ -112,6 +112,8 @@ pub async fn connect(server: Arc<Server>, knock: Knock, upgrade: WebSocketUpgrad
         Err(_) => return Refusal::UNAVAILABLE.into_response(),
     };
     limited(upgrade, &server).on_upgrade(async move |socket| {
+        // Until it is counted, and not only until its name is given back.
+        let _running = claim.running.clone();
         server.sessions.run(chat(&server, claim, socket)).await;
     })
     // end stub
