@@ -9,6 +9,23 @@ use crate::error::{BoxError, Error};
 use crate::options::Follow;
 use crate::report::Followed;
 
+// solution only
+#[path = "follow/group.rs"]
+mod group;
+#[path = "follow/verdict.rs"]
+mod verdict;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use self::group::Group;
+use self::verdict::{Attempts, Verdict};
+use crate::connection::Pauses;
+use crate::entry::RawEntry;
+use crate::pattern::Pattern;
+// end solution only
+
 /// Calls `handler` for each event of a log that matches the pattern, one after the other, in the
 /// order of the log, until `stop`. Redis keeps the place, in the consumer group `options.group`, so
 /// that a follower that comes back under the same group goes on where it was. One process at a time
@@ -55,6 +72,135 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     // stub stage 7: create the group; own pending entries first, then new ones; handle, acknowledge
-    todo!()
+    let attempts = Attempts {
+        pattern: Pattern::new(&options.pattern)?,
+        most: options.attempts.max(1),
+        first_delay: options.retry_delay,
+        handler,
+    };
+    let from = options.from.as_ref().map(|from| from.id_before());
+    let from = from.transpose()?;
+    let group = Group::join(&options).await?;
+    if let Some(before) = from {
+        group.begin_behind(&before).await?;
+    }
+    let mut follower = Follower {
+        options,
+        attempts,
+        stop,
+        group,
+        pauses: Pauses::new(),
+        decided: None,
+        followed: Followed::default(),
+    };
+    follower.run().await;
+    Ok(follower.followed)
     // end stub
 }
+
+// solution only
+/// How long the last words to Redis may take after a stop.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+struct Follower<F> {
+    options: Follow,
+    attempts: Attempts<F>,
+    stop: CancellationToken,
+    group: Group,
+    pauses: Pauses,
+    /// What is to become of an entry, until Redis has confirmed it.
+    decided: Option<(String, Verdict)>,
+    followed: Followed,
+}
+
+impl<F, Fut> Follower<F>
+where
+    F: Fn(Stored) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    /// Follows until it is told to stop, over any number of lost connections.
+    async fn run(&mut self) {
+        while let Err(error) = self.serve().await {
+            tracing::warn!(%error, "lost Redis, connecting again");
+            loop {
+                let stop = self.stop.clone();
+                let rejoined = stop.run_until_cancelled(async {
+                    self.pauses.pause().await;
+                    Group::join(&self.options).await
+                });
+                match rejoined.await {
+                    None => return,
+                    Some(Ok(group)) => break self.group = group,
+                    Some(Err(error)) => tracing::warn!(%error, "still no Redis"),
+                }
+            }
+        }
+    }
+
+    /// Follows on the present connections until they fail (`Err`) or it is told to stop (`Ok`).
+    ///
+    /// Whatever it handles it reads from its own pending entries. So nothing is missed that was
+    /// delivered in a reply that never came, and nothing overtakes it. The read for new entries only
+    /// waits, and makes them pending.
+    async fn serve(&mut self) -> Result<(), Error> {
+        let stop = self.stop.clone();
+        loop {
+            let pending = self.group.pending(self.options.batch);
+            let Some(pending) = stop.run_until_cancelled(pending).await else {
+                return Ok(());
+            };
+            let pending = pending?;
+            self.pauses = Pauses::new();
+            for entry in &pending {
+                self.settle(entry).await?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+            if pending.is_empty() {
+                // Dropped at a stop: what it was just given is pending then, for the next time.
+                let new = self.group.wait_for_new(self.options.batch);
+                let Some(new) = stop.run_until_cancelled(new).await else {
+                    return Ok(());
+                };
+                new?;
+            }
+        }
+    }
+
+    /// Decides about an entry, unless that was done before the connection was lost, and tells Redis.
+    /// Does neither if it is told to stop first.
+    async fn settle(&mut self, entry: &RawEntry) -> Result<(), Error> {
+        let decided = self.decided.take().filter(|(id, _)| *id == entry.id);
+        let verdict = match decided {
+            Some((_, verdict)) => verdict,
+            None => match self.attempts.decide(entry, &self.stop).await {
+                Some(verdict) => verdict,
+                None => return Ok(()),
+            },
+        };
+        let (_, verdict) = self.decided.insert((entry.id.clone(), verdict));
+        let told = async {
+            match verdict {
+                Verdict::Handled | Verdict::Skipped => self.group.acknowledge(&entry.id).await,
+                Verdict::SetAside(reason) => self.group.set_aside(entry, reason).await,
+            }
+        };
+        let too_late = async {
+            self.stop.cancelled().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            told = told => told?,
+            () = too_late => return Ok(()),
+        }
+        match verdict {
+            Verdict::Handled => self.followed.handled += 1,
+            Verdict::SetAside(_) => self.followed.set_aside += 1,
+            Verdict::Skipped => {}
+        }
+        self.decided = None;
+        Ok(())
+    }
+}
+// end solution only

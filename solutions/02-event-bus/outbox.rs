@@ -6,7 +6,12 @@ use crate::error::Error;
 use crate::event::Event;
 
 // solution only
+use std::sync::LazyLock;
+
+use redis::Script;
+
 use crate::connection::Link;
+use crate::entry::fields;
 // end solution only
 
 /// States by key, each with a version, and a stream of the events that tell of their changes. Both
@@ -44,7 +49,19 @@ impl Outbox {
     /// [`Error::UnexpectedReply`] if what is in there is no state.
     pub async fn load(&self, key: &str) -> Result<(u64, Value), Error> {
         // stub stage 8: one HMGET of both fields
-        todo!()
+        let mut connection = self.link.connection().await?;
+        let answer = redis::cmd("HMGET")
+            .arg(self.key_of(key))
+            .arg("state")
+            .arg("version")
+            .query_async(&mut connection)
+            .await;
+        let (state, version): (Option<String>, Option<u64>) = self.link.answer(answer).await?;
+        let state = state.map_or(Ok(Value::Null), |state| serde_json::from_str(&state));
+        let state = state.map_err(|error| {
+            Error::UnexpectedReply(format!("the state `{key}` is no JSON: {error}"))
+        })?;
+        Ok((version.unwrap_or(0), state))
         // end stub
     }
 
@@ -65,7 +82,45 @@ impl Outbox {
         events: &[Event],
     ) -> Result<u64, Error> {
         // stub stage 8: one script: compare the version, XADD the events, HSET state and version
-        todo!()
+        let entries = events.iter().map(fields).collect::<Result<Vec<_>, _>>()?;
+        let next = version.saturating_add(1);
+        let mut call = COMMIT.key(self.key_of(key));
+        call.key(format!("{}:outbox", self.prefix));
+        call.arg(version).arg(next).arg(state.to_string());
+        for [name, data, at] in &entries {
+            call.arg(&name.1).arg(&data.1).arg(&at.1);
+        }
+        let mut connection = self.link.connection().await?;
+        let answer = call.invoke_async(&mut connection).await;
+        if self.link.answer(answer).await? {
+            Ok(next)
+        } else {
+            let key = key.to_owned();
+            Err(Error::Conflict { key, version })
+        }
         // end stub
     }
+
+    // solution only
+    fn key_of(&self, key: &str) -> String {
+        format!("{}:state:{key}", self.prefix)
+    }
+    // end solution only
 }
+
+// solution only
+/// KEYS: the state, the outbox. ARGV: the version it has, the one it gets, the state, then name, data
+/// and time of each event. The state comes last: if Redis refuses an event, nothing was written.
+static COMMIT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "
+local version = redis.call('HGET', KEYS[1], 'version') or '0'
+if version ~= ARGV[1] then return 0 end
+for i = 4, #ARGV, 3 do
+  redis.call('XADD', KEYS[2], '*', 'name', ARGV[i], 'data', ARGV[i + 1], 'at', ARGV[i + 2])
+end
+redis.call('HSET', KEYS[1], 'state', ARGV[3], 'version', ARGV[2])
+return 1",
+    )
+});
+// end solution only

@@ -5,6 +5,27 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::options::{Order, Saga, Service};
 
+// solution only
+#[path = "saga/order.rs"]
+mod order;
+#[path = "saga/payment.rs"]
+mod payment;
+#[path = "saga/shipping.rs"]
+mod shipping;
+#[path = "saga/work.rs"]
+mod work;
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use self::work::Desk;
+use crate::event::Event;
+use crate::follow::follow;
+use crate::options::Follow;
+use crate::outbox::Outbox;
+// end solution only
+
 /// Places an order: its state `order:ID` and the event `order.placed` `{order, amount, item}`, by the
 /// outbox under `saga.prefix`. If there is an order with this id already, whatever became of it,
 /// nothing happens: so one may place it again when the answer was lost.
@@ -13,7 +34,23 @@ use crate::options::{Order, Saga, Service};
 /// [`Error::Connect`] or [`Error::Redis`] if Redis is away. Then place it again.
 pub async fn place(saga: &Saga, order: &Order) -> Result<(), Error> {
     // stub stage 9: load the state; if there is none, commit it with the event
-    todo!()
+    let Order { id, amount, item } = order;
+    let outbox = Outbox::connect(&saga.redis, &saga.prefix).await?;
+    let key = format!("order:{id}");
+    let (version, _) = outbox.load(&key).await?;
+    if version > 0 {
+        return Ok(());
+    }
+    let placed = json!({"order": id, "amount": amount, "item": item});
+    let event = Event::new("order.placed", placed)?;
+    match outbox
+        .commit(&key, 0, &json!({"state": "placed"}), &[event])
+        .await
+    {
+        // Somebody has just placed it.
+        Err(Error::Conflict { .. }) => Ok(()),
+        committed => committed.map(|_| ()),
+    }
     // end stub
 }
 
@@ -41,6 +78,12 @@ pub async fn place(saga: &Saga, order: &Order) -> Result<(), Error> {
 /// As [`follow()`](crate::follow()), at the start.
 pub async fn serve(saga: Saga, service: Service, stop: CancellationToken) -> Result<(), Error> {
     // stub stage 9: follow the log; for each event load, decide, act with a key of the order, commit
-    todo!()
+    let options = Follow::new(&saga.redis, &saga.log, service.name(), "#");
+    let desk = Arc::new(Desk::open(&saga, service, stop.clone()).await?);
+    let handler = move |stored: crate::Stored| {
+        let desk = Arc::clone(&desk);
+        async move { Ok(desk.work(&stored.event).await?) }
+    };
+    follow(options, handler, stop).await.map(|_| ())
     // end stub
 }

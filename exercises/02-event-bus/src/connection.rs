@@ -94,6 +94,27 @@ impl Link {
     }
 }
 
+/// The pauses between attempts to connect again: 50 ms, doubled each time, at most 5 s.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    /// The next pause is the first.
+    pub fn new() -> Pauses {
+        Pauses(Self::FIRST)
+    }
+
+    /// Waits for the next pause.
+    pub async fn pause(&mut self) {
+        let pause = self.0;
+        self.0 = (pause * 2).min(Self::LONGEST);
+        tokio::time::sleep(pause).await;
+    }
+}
+
 async fn open(
     url: &str,
     response_timeout: Option<Duration>,
