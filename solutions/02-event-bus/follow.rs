@@ -79,21 +79,18 @@ where
         handler,
     };
     let from = options.from.as_ref().map(|from| from.id_before());
-    let from = from.transpose()?;
-    let group = Group::join(&options).await?;
-    if let Some(before) = from {
-        group.begin_behind(&before).await?;
-    }
     let mut follower = Follower {
+        begin_behind: from.transpose()?,
+        group: Group::connect(&options).await?,
         options,
         attempts,
         stop,
-        group,
+        begun: false,
         pauses: Pauses::new(),
         decided: None,
         followed: Followed::default(),
     };
-    follower.run().await;
+    follower.run().await?;
     Ok(follower.followed)
     // end stub
 }
@@ -107,6 +104,10 @@ struct Follower<F> {
     attempts: Attempts<F>,
     stop: CancellationToken,
     group: Group,
+    /// Where the group is to be set at the start.
+    begin_behind: Option<String>,
+    /// Whether the group is there, and where it should be.
+    begun: bool,
     pauses: Pauses,
     /// What is to become of an entry, until Redis has confirmed it.
     decided: Option<(String, Verdict)>,
@@ -119,22 +120,38 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     /// Follows until it is told to stop, over any number of lost connections.
-    async fn run(&mut self) {
-        while let Err(error) = self.serve().await {
-            tracing::warn!(%error, "lost Redis, connecting again");
+    async fn run(&mut self) -> Result<(), Error> {
+        let stop = self.stop.clone();
+        loop {
+            match self.serve().await {
+                Ok(()) => return Ok(()),
+                // Redis refused the group, and would refuse it again.
+                Err(error) if !self.begun && !error.is_connection() => return Err(error),
+                Err(error) => tracing::warn!(%error, "lost Redis, connecting again"),
+            }
             loop {
-                let stop = self.stop.clone();
-                let rejoined = stop.run_until_cancelled(async {
+                let again = stop.run_until_cancelled(async {
                     self.pauses.pause().await;
-                    Group::join(&self.options).await
+                    Group::connect(&self.options).await
                 });
-                match rejoined.await {
-                    None => return,
+                match again.await {
+                    None => return Ok(()),
                     Some(Ok(group)) => break self.group = group,
                     Some(Err(error)) => tracing::warn!(%error, "still no Redis"),
                 }
             }
         }
+    }
+
+    /// Finds or makes its place in the log.
+    async fn begin(&mut self) -> Result<(), Error> {
+        self.group.create().await?;
+        if let Some(id) = &self.begin_behind {
+            self.group.begin_behind(id).await?;
+            self.begin_behind = None;
+        }
+        self.begun = true;
+        Ok(())
     }
 
     /// Follows on the present connections until they fail (`Err`) or it is told to stop (`Ok`).
@@ -144,6 +161,10 @@ where
     /// waits, and makes them pending.
     async fn serve(&mut self) -> Result<(), Error> {
         let stop = self.stop.clone();
+        match stop.run_until_cancelled(self.begin()).await {
+            Some(begun) => begun?,
+            None => return Ok(()),
+        }
         loop {
             let pending = self.group.pending(self.options.batch);
             let Some(pending) = stop.run_until_cancelled(pending).await else {

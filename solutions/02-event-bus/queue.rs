@@ -74,7 +74,7 @@ impl Queue {
     pub fn offer(&self, event: &Arc<Event>) -> Offer {
         // stub stage 1: put it at the end; from stage 4 on only if there is room
         let mut state = self.lock();
-        if state.life != Life::Open {
+        if state.closed || state.ended {
             return Offer::Ended;
         }
         let full = match self.options.overflow {
@@ -118,15 +118,15 @@ impl Queue {
             permit.forget();
         }
         let mut state = self.lock();
-        match state.life {
-            Life::Open => {
-                state.events.push_back(Arc::clone(event));
-                self.ready.notify_one();
-                Ok(())
-            }
-            Life::Closed => Err(Error::Closed),
-            Life::Ended => Ok(()),
+        if state.closed {
+            // Also if it has ended since: the event is nowhere.
+            return Err(Error::Closed);
         }
+        if !state.ended {
+            state.events.push_back(Arc::clone(event));
+            self.ready.notify_one();
+        }
+        Ok(())
         // end stub
     }
 
@@ -175,11 +175,7 @@ impl Queue {
     /// Lets nothing more in, but leaves what waits to the worker.
     pub fn close(&self) {
         // stub stage 6: nothing more goes in; those who wait for room are told
-        let mut state = self.lock();
-        if state.life == Life::Open {
-            state.life = Life::Closed;
-        }
-        drop(state);
+        self.lock().closed = true;
         self.wake_all();
         // end stub
     }
@@ -211,22 +207,22 @@ impl Queue {
     /// What the worker is to do now: an event, or the end (`Some(None)`), or to wait (`None`).
     fn take(&self) -> Option<Option<Arc<Event>>> {
         let mut state = self.lock();
-        match (state.events.pop_front(), state.life) {
-            (Some(event), _) => {
+        match state.events.pop_front() {
+            Some(event) => {
                 state.busy = true;
                 if self.options.overflow == Overflow::Block {
                     self.room.add_permits(1);
                 }
                 Some(Some(event))
             }
-            (None, Life::Open) => None,
-            (None, Life::Closed | Life::Ended) => Some(None),
+            None if state.closed || state.ended => Some(None),
+            None => None,
         }
     }
 
     /// Ends it in the step that the lock is held for.
     fn end_as(&self, mut state: MutexGuard<'_, State>) {
-        state.life = Life::Ended;
+        state.ended = true;
         let freed = std::mem::take(&mut state.events);
         drop(state);
         drop(freed);
@@ -249,19 +245,12 @@ impl Queue {
 #[derive(Default)]
 struct State {
     events: VecDeque<Arc<Event>>,
-    life: Life,
+    /// The bus is shut down: nothing more goes in.
+    closed: bool,
+    /// Nothing more goes in or comes out, and `events` is empty.
+    ended: bool,
     /// Whether a call is under way.
     busy: bool,
     stats: Stats,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Life {
-    #[default]
-    Open,
-    /// The bus is shut down: nothing more goes in.
-    Closed,
-    /// Nothing more goes in or comes out.
-    Ended,
 }
 // end solution only

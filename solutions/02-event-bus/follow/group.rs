@@ -27,28 +27,32 @@ pub struct Group {
 }
 
 impl Group {
-    /// Connects, and makes sure that there is a group: it may be gone with a Redis that lost its
-    /// data.
-    pub async fn join(options: &Follow) -> Result<Group, Error> {
-        let mut group = Group {
+    /// Connects twice. Creates nothing.
+    pub async fn connect(options: &Follow) -> Result<Group, Error> {
+        let mut reads = connect_for_blocking(&options.redis).await?;
+        reads.set_response_timeout(WAIT + GRACE);
+        Ok(Group {
             log: options.log.clone(),
             group: options.group.clone(),
             dead: options.dead_stream(),
             commands: connect(&options.redis).await?,
-            reads: connect_for_blocking(&options.redis).await?,
-        };
-        group.reads.set_response_timeout(WAIT + GRACE);
+            reads,
+        })
+    }
+
+    /// Makes sure that there is a group: it may be gone, too, with a Redis that lost its data.
+    pub async fn create(&self) -> Result<(), Error> {
         let created = redis::cmd("XGROUP")
             .arg("CREATE")
-            .arg(&group.log)
-            .arg(&group.group)
+            .arg(&self.log)
+            .arg(&self.group)
             .arg("0")
             .arg("MKSTREAM")
-            .query_async::<()>(&mut group.commands)
+            .query_async::<()>(&mut self.commands.clone())
             .await;
         match created {
             Err(error) if error.code() != Some("BUSYGROUP") => Err(error.into()),
-            _ => Ok(group),
+            _ => Ok(()),
         }
     }
 
