@@ -230,13 +230,21 @@ pub fn missing(expected: &[Key], found: &[Key]) -> Vec<Key> {
     lost.copied().collect()
 }
 
+/// Pattern, event and failure. The event itself is not kept: who counts the living would count it.
+pub type Told = (String, Key, HandlerFailure);
+
 /// What the error hook was told.
 #[derive(Clone, Default)]
-pub struct Errors(Arc<Mutex<Vec<HandlerError>>>);
+pub struct Errors(Arc<Mutex<Vec<Told>>>);
 
 impl Errors {
     pub fn add(&self, error: &HandlerError) {
-        self.lock().push(error.clone());
+        let told = (
+            error.pattern.clone(),
+            key(&error.event),
+            error.failure.clone(),
+        );
+        self.lock().push(told);
     }
 
     pub fn count(&self) -> usize {
@@ -244,12 +252,8 @@ impl Errors {
     }
 
     /// Pattern, event and failure of each, by event: nobody promises in which order the hook is told.
-    pub fn all(&self) -> Vec<(String, Key, HandlerFailure)> {
-        let errors = self.lock();
-        let mut told: Vec<_> = errors
-            .iter()
-            .map(|e| (e.pattern.clone(), key(&e.event), e.failure.clone()))
-            .collect();
+    pub fn all(&self) -> Vec<Told> {
+        let mut told = self.lock().clone();
         told.sort_by_key(|told| told.1);
         told
     }
@@ -264,7 +268,7 @@ impl Errors {
         .map_err(|failure| failure.also(format!("it was told of {}", self.count())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<HandlerError>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Told>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

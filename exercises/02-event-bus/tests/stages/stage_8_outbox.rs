@@ -115,6 +115,7 @@ impl House {
         Relaying {
             task: tokio::spawn(relay(options, stop.clone())),
             stop,
+            _redis: self.redis.clone(),
         }
     }
 
@@ -176,6 +177,8 @@ impl House {
 struct Relaying {
     task: JoinHandle<Result<Relayed, Error>>,
     stop: CancellationToken,
+    /// Its proxy lasts as long as it does.
+    _redis: Redis,
 }
 
 impl Relaying {
@@ -603,7 +606,7 @@ async fn cut_relay(lab: Lab, point: Point) -> Result<bool, Failure> {
         let ended = (&mut relaying.task).await?;
         // Connecting itself may fail when the very first commands are lost.
         ensure!(
-            struck && matches!(ended, Err(Error::Connect { .. })),
+            struck && matches!(&ended, Err(error) if error.is_connection()),
             "`relay` ended by itself with {ended:?}; {}",
             point.blame(&house.redis)
         );

@@ -353,7 +353,7 @@ async fn disturbed(lab: Lab, victim: Service, point: Point) -> Result<bool, Fail
                 // The very first commands may be lost: then it says that it cannot connect.
                 let ended = (&mut serving[0].task).await?;
                 ensure!(
-                    matches!(ended, Err(event_bus::Error::Connect { .. })),
+                    matches!(&ended, Err(error) if error.is_connection()),
                     "the {victim:?} service ended by itself with {ended:?}; {}",
                     point.blame(&own.redis)
                 );

@@ -258,7 +258,12 @@ impl Journal {
         let stop = CancellationToken::new();
         // The candidate's `follow` is generic: it is compiled for this one type of handler.
         let task = tokio::spawn(follow(options, move |stored| handler(stored), stop.clone()));
-        Follower { seen, stop, task }
+        Follower {
+            seen,
+            stop,
+            task,
+            _redis: self.redis.clone(),
+        }
     }
 
     /// Starts `event-bus subscribe` to everything.
@@ -335,6 +340,8 @@ pub struct Follower {
     pub seen: Seen,
     stop: CancellationToken,
     pub task: JoinHandle<Result<Followed, Error>>,
+    /// Its proxy lasts as long as it does.
+    _redis: Redis,
 }
 
 impl Follower {
@@ -386,10 +393,6 @@ impl Seen {
 
     pub fn all(&self) -> Vec<Stored> {
         self.lock().clone()
-    }
-
-    pub fn ids(&self) -> Vec<String> {
-        self.lock().iter().map(|stored| stored.id.clone()).collect()
     }
 
     /// The numbers of the lab's own events.

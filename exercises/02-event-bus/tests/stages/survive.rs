@@ -124,10 +124,10 @@ async fn lost_connection(lab: Lab, point: Point) -> Result<bool, Failure> {
     Ok(struck)
 }
 
-/// A start during which the connection is lost may end with `Connect`, and with nothing else.
+/// A start during which the connection is lost may end with that, and with nothing else.
 async fn connects_or_says_so(mut follower: Follower, point: Point) -> Result<bool, Failure> {
     match (&mut follower.task).await {
-        Ok(Err(event_bus::Error::Connect { .. })) => Ok(true),
+        Ok(Err(error)) if error.is_connection() => Ok(true),
         other => Err(Failure::observed(format!(
             "`follow` ended by itself with {other:?} ({:?} at command {})",
             point.crash, point.nth
@@ -168,23 +168,20 @@ async fn set_aside(lab: Lab, point: Point) -> Result<bool, Failure> {
     let mut follower = start(&journal);
     let blamed = |failure: Failure| failure.also(point.blame(&journal.redis));
     let cut = matches!(point.crash, Crash::CutBefore | Crash::CutAfter);
-    let mut struck = until_done_or(&journal, (!cut).then_some(&fault))
-        .await
-        .or_else(|failure| match follower.task.is_finished() && cut {
-            // The start itself was cut off: a start again it is.
-            true => Ok(true),
-            false => Err(failure),
-        })
-        .map_err(blamed)?;
-    struck |= cut && !fault.disarm();
+    lab.eventually("every event to be acknowledged", || async {
+        let over = follower.task.is_finished() || (!cut && fault.has_fired());
+        Ok((over || journal.is_done().await?).then_some(()))
+    })
+    .await
+    .map_err(blamed)?;
+    let struck = !fault.disarm();
     if struck && (!cut || follower.task.is_finished()) {
+        // Killed; or cut off in its very start, which it may say.
         follower.abort().await;
         point.after_the_kill(&fault);
         let again = journal.through_another_proxy().await?;
         follower = start(&again);
         until_done_or(&again, None).await.map_err(blamed)?;
-    } else if !cut && fault.disarm() {
-        struck = false;
     }
     let dead: Vec<String> = journal
         .dead()
