@@ -98,7 +98,8 @@ fn fields(event: &Event) -> [(&'static str, String); 3] {
 }
 
 async fn forget(connection: &MultiplexedConnection) {
+    let mut connection = connection.clone();
     let mut command = redis::cmd("DEL");
-    let deleted = command.arg(STREAM).query_async(&mut connection.clone());
-    deleted.await.expect("a count")
+    let deleted = command.arg(STREAM).query_async::<u64>(&mut connection);
+    deleted.await.expect("a count");
 }

@@ -73,7 +73,7 @@ async fn bus(times: u64, subscribers: usize) -> Duration {
 /// One channel for all. It never waits, so it has to be large enough.
 async fn by_broadcast(times: u64, subscribers: usize) -> Duration {
     let count = Arc::new(Count::default());
-    let (sender, _) = broadcast::channel(EVENTS);
+    let (sender, _) = broadcast::channel::<Arc<Event>>(EVENTS);
     for _ in 0..subscribers {
         let (mut receiver, count) = (sender.subscribe(), Arc::clone(&count));
         tokio::spawn(async move {
