@@ -20,6 +20,7 @@ pub fn checks() -> Vec<Check> {
         unreadable_data_goes_to_the_hook,
         a_panicking_hook_harms_nobody,
         the_hook_can_be_replaced,
+        the_hook_may_use_the_bus,
         a_failed_event_is_not_called_again,
         stats_count_what_came_of_the_calls,
     ]
@@ -392,6 +393,54 @@ async fn the_hook_can_be_replaced(lab: Lab) -> Outcome {
         told == [(1, 5), (1, 6)],
         "the handler failed for the events 1-5 and 1-6; the new hook was told of {}",
         some(&told)
+    );
+    Ok(())
+}
+
+async fn the_hook_may_use_the_bus(lab: Lab) -> Outcome {
+    lab.promise(
+        "The error hook is called with no lock held: it may publish, subscribe and replace itself.",
+    );
+    let hall = Hall::new(&lab);
+    let alarm = lab.unique("alarm.raised");
+    let alarms = hall.listen_to("alarms", &alarm, Subscribe::default(), |_event| async {
+        Ok(())
+    })?;
+    let (told, second) = (Token::default(), Token::default());
+    let (inner, first) = (second.clone(), told.clone());
+    let (weak, name) = (hall.clone(), alarm.clone());
+    hall.bus.on_error(move |_error| {
+        let (bus, name) = (weak.bus.clone(), name.clone());
+        let inner = inner.clone();
+        let passing = weak.quick("passing");
+        bus.on_error(move |_error| std::mem::forget(inner.clone()));
+        std::mem::forget(first.clone());
+        tokio::spawn(async move {
+            let _passing = passing;
+            let _ = bus.publish(crate::hall::event(&name, 5, 1)).await;
+        });
+    });
+    let failing = hall.listen("failing", Subscribe::default(), |_event| async {
+        Err(BoxError::from("no"))
+    })?;
+    hall.publish(hall.event(1, 1)).await?;
+    alarms.heard.until_ended(1).await.map_err(|failure| {
+        failure
+            .code_if("EB06")
+            .also("the error hook subscribes, replaces itself and publishes")
+    })?;
+    hall.publish(hall.event(1, 2)).await?;
+    failing.heard.until_ended(2).await?;
+    // The first hook is gone, and the second one is told.
+    lab.eventually("the hook that the first one has set to be told", || async {
+        Ok((second.others() >= 2).then_some(()))
+    })
+    .await?;
+    let published = hall.publish(hall.event(1, 3)).await?;
+    ensure!(
+        published.matched == 1,
+        "one subscription is left, and `matched` is {}",
+        published.matched
     );
     Ok(())
 }

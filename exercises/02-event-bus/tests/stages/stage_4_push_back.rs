@@ -10,6 +10,8 @@ pub fn checks() -> Vec<Check> {
     lab::checks![
         a_full_queue_makes_publish_wait,
         the_others_get_it_before_publish_waits,
+        publish_waits_for_all_full_queues_at_once,
+        a_capacity_of_nothing_is_one,
         drop_oldest_keeps_the_newest,
         disconnect_ends_the_subscription_once,
         each_subscription_overflows_in_its_own_way,
@@ -120,6 +122,71 @@ async fn the_others_get_it_before_publish_waits(lab: Lab) -> Outcome {
     for listener in [&first, &middle, &second, &last] {
         listener.heard.until_ended(4).await?;
         listener.heard.in_order_of_publishers(&expected, "EB04")?;
+    }
+    Ok(())
+}
+
+async fn publish_waits_for_all_full_queues_at_once(lab: Lab) -> Outcome {
+    lab.promise("A publish that finds several queues full waits for all of them at once: whichever has room first gets the event first, however long the others take.");
+    let hall = Hall::new(&lab);
+    let gates = [Gate::closed(), Gate::closed(), Gate::closed()];
+    let full = gates
+        .iter()
+        .map(|gate| hall.gated("full", room_for(1, Overflow::Block), gate))
+        .collect::<Result<Vec<_>, _>>()?;
+    hall.publish(hall.event(1, 1)).await?;
+    for listener in &full {
+        listener.heard.until_begun(1).await?;
+    }
+    hall.publish(hall.event(1, 2)).await?;
+    let waiting = hall.publishing(hall.event(1, 3));
+    lab.within(A_WHILE).await;
+    // The last one first, then the one in the middle.
+    for n in [2, 1] {
+        gates[n].open();
+        full[n].heard.until_ended(3).await.map_err(|failure| {
+            failure.also(format!(
+                "of three full queues number {} has room again; `publish` still waits for another",
+                n + 1
+            ))
+        })?;
+        ensure!(
+            !waiting.is_finished(),
+            "EB02",
+            "a queue for one event holds one, and `publish` returned"
+        );
+    }
+    gates[0].open();
+    waiting.done().await?;
+    full[0].heard.until_ended(3).await?;
+    for listener in &full {
+        listener.heard.exactly(&keys(1, 3), None)?;
+    }
+    Ok(())
+}
+
+async fn a_capacity_of_nothing_is_one(lab: Lab) -> Outcome {
+    lab.promise("A capacity of 0 is treated as 1.");
+    let hall = Hall::new(&lab);
+    let gate = Gate::closed();
+    let listeners = [Overflow::Block, Overflow::DropOldest, Overflow::Disconnect]
+        .map(|overflow| hall.gated("none", room_for(0, overflow), &gate));
+    let listeners = listeners.into_iter().collect::<Result<Vec<_>, _>>()?;
+    hall.publish(hall.event(1, 1)).await?;
+    for listener in &listeners {
+        listener.heard.until_begun(1).await?;
+    }
+    hall.publish(hall.event(1, 2)).await?;
+    let stats: Vec<_> = listeners.iter().map(|l| l.guard.stats()).collect();
+    ensure!(
+        stats
+            .iter()
+            .all(|stats| stats.waiting == 1 && stats.dropped == 0),
+        "one event is in the handler and one waits; the stats (block, drop oldest, disconnect) are {stats:?}"
+    );
+    gate.open();
+    for listener in &listeners {
+        listener.heard.until_ended(2).await?;
     }
     Ok(())
 }

@@ -307,6 +307,7 @@ async fn the_order_service_may_die_anywhere(lab: Lab) -> Outcome {
     dies_anywhere(&lab, Service::Order).await
 }
 
+/// To be killed before a command and behind the one before it leaves the same behind.
 async fn dies_anywhere(lab: &Lab, victim: Service) -> Outcome {
     let walking = lab.clone();
     walk(
@@ -315,11 +316,6 @@ async fn dies_anywhere(lab: &Lab, victim: Service) -> Outcome {
         60,
         move |point| disturbed(walking.clone(), victim, point),
     )
-    .await?;
-    let walking = lab.clone();
-    walk(lab, &[Crash::KillBefore], 60, move |point| {
-        disturbed(walking.clone(), victim, point)
-    })
     .await
 }
 
