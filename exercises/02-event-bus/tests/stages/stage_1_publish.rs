@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use event_bus::{Bus, Event, Named, Subscribe};
+use event_bus::{Bus, Error, Event, Named, Subscribe};
 use lab::{Check, Failure, Lab, Outcome, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ pub fn checks() -> Vec<Check> {
         a_late_subscriber_gets_what_comes_after_it,
         publish_does_not_wait_for_a_handler,
         many_publishers_lose_nothing,
+        what_cannot_be_is_refused,
     ]
 }
 
@@ -336,4 +337,48 @@ async fn many_publishers_lose_nothing(lab: Lab) -> Outcome {
         );
     }
     Ok(())
+}
+
+async fn what_cannot_be_is_refused(lab: Lab) -> Outcome {
+    lab.promise("To publish under what is no name is `BadName`, and nobody gets it; to subscribe outside a runtime is `NoRuntime`. The bus goes on.");
+    let hall = Hall::new(&lab);
+    let listener = hall.quick("A")?;
+    for name in [
+        "",
+        ".",
+        "order.",
+        "order..placed",
+        "order.*",
+        "#",
+        "or der",
+        "\u{f6}",
+    ] {
+        let event = Event {
+            name: name.into(),
+            ..hall.event(1, 1)
+        };
+        let published = hall.publishing(event).result().await?;
+        ensure!(
+            matches!(published, Err(Error::BadName(_))),
+            "{name:?} is no name of an event, and `publish` returned {published:?}"
+        );
+    }
+    let (bus, name) = (hall.bus.clone(), hall.name.clone());
+    let outside = std::thread::spawn(move || {
+        let handler: crate::hall::Work = Arc::new(|_event| Box::pin(async { Ok(()) }));
+        crate::hall::subscribe(&bus, &name, Subscribe::default(), handler).map(|_| ())
+    });
+    match tokio::task::spawn_blocking(move || outside.join()).await? {
+        Ok(Err(Error::NoRuntime)) => {}
+        Ok(other) => lab::fail!("`subscribe` on a thread without a runtime returned {other:?}"),
+        Err(_) => lab::fail!("`subscribe` on a thread without a runtime panicked"),
+    }
+    let published = hall.publish(hall.event(1, 1)).await?;
+    ensure!(
+        published.matched == 1,
+        "one subscription is there, and `matched` is {}",
+        published.matched
+    );
+    listener.heard.until_ended(1).await?;
+    listener.heard.exactly(&[(1, 1)], None)
 }

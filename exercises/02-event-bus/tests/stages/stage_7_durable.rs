@@ -23,6 +23,7 @@ pub fn checks() -> Vec<Check> {
         what_is_no_event_is_set_aside_at_once,
         replay_begins_at_the_id_or_the_time,
         replay_gives_up_what_was_pending,
+        replay_begins_once,
         a_stop_lets_the_call_end_and_no_other_begin,
         a_stop_does_not_wait_for_events,
         without_redis_nothing_is_followed,
@@ -125,6 +126,19 @@ async fn a_new_group_begins_at_the_beginning(lab: Lab) -> Outcome {
         follower.seen.ns() == (1..=8).collect::<Vec<_>>(),
         "the log holds the events 1 to 8; the handler was called for {}",
         some(&follower.seen.ns())
+    );
+    let consumers: Vec<std::collections::HashMap<String, redis::Value>> = redis::cmd("XINFO")
+        .arg(&["CONSUMERS", &journal.log, &journal.group])
+        .query_async(&mut journal.direct().await?)
+        .await?;
+    let named: Vec<String> = consumers
+        .iter()
+        .filter_map(|consumer| redis::from_redis_value(consumer.get("name")?.clone()).ok())
+        .collect();
+    ensure!(
+        named == [journal.group.clone()],
+        "the group's one consumer has the group's name, `{}`; Redis knows {named:?}",
+        journal.group
     );
     let last = follower.seen.all().pop();
     ensure!(
@@ -661,6 +675,46 @@ async fn replay_gives_up_what_was_pending(lab: Lab) -> Outcome {
         );
         follower.finish(&lab).await?;
     }
+    Ok(())
+}
+
+async fn replay_begins_once(lab: Lab) -> Outcome {
+    lab.promise(
+        "`from` is for the start: after a lost connection the follower goes on where it was.",
+    );
+    let journal = Journal::new(&lab).await?;
+    ten_seconds(&journal).await?;
+    let follower = journal.follower(Follow {
+        from: Some(Start::Id("1700000006000-0".into())),
+        ..journal.options()
+    });
+    for (n, expected) in [(1, 3), (2, 4), (3, 5)] {
+        journal
+            .until("the events from there on", &follower, || async {
+                Ok(follower.seen.count() >= expected && journal.is_done().await?)
+            })
+            .await?;
+        let mark = journal.redis.proxy().mark();
+        journal.redis.proxy().cut_all();
+        journal
+            .until("the follower to read again", &follower, || async {
+                let reads = journal.redis.proxy().since(mark);
+                Ok(reads.iter().any(|e| e.is("XREADGROUP")))
+            })
+            .await?;
+        journal.put(9 + n, 9 + n).await?;
+    }
+    journal
+        .until("the last event", &follower, || async {
+            Ok(follower.seen.ns().contains(&12) && journal.is_done().await?)
+        })
+        .await?;
+    ensure!(
+        follower.seen.ns() == [7, 8, 9, 10, 11, 12],
+        "it was to begin at event 7, and its connections were cut three times; the handler was called for {}",
+        some(&follower.seen.ns())
+    );
+    follower.finish(&lab).await?;
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub fn checks() -> Vec<Check> {
         the_log_may_be_on_another_redis,
         a_relay_waits_for_the_log_to_come_back,
         a_stopped_relay_leaves_nothing_half_done,
+        a_relay_with_nothing_to_do_waits_in_redis,
+        without_redis_there_is_no_relay,
     ]
 }
 
@@ -820,5 +822,82 @@ async fn a_stopped_relay_leaves_nothing_half_done(lab: Lab) -> Outcome {
             logged.len() as u64 - before
         );
     }
+    Ok(())
+}
+
+async fn a_relay_with_nothing_to_do_waits_in_redis(lab: Lab) -> Outcome {
+    lab.promise("With nothing to do the relay waits in a blocking read, on a connection that nothing else is sent on; a stop ends that wait.");
+    let house = House::new(&lab).await?;
+    let relaying = house.relay(house.options());
+    for n in 1..=3 {
+        lab.eventually("the relay to wait in a blocking read", || async {
+            Ok(house.redis.proxy().is_blocked().then_some(()))
+        })
+        .await?;
+        house.put(n, n).await?;
+        house.until_empty_or(None).await?;
+    }
+    let behind = house.redis.proxy().while_blocked();
+    ensure!(
+        behind.is_empty(),
+        "{} was sent on a connection on which a blocking read was waiting: it waits as long as that does",
+        behind[0].name()
+    );
+    lab.within(Duration::from_millis(200)).await;
+    lab.forget_stalls();
+    let asked = std::time::Instant::now();
+    relaying.finish(&lab).await?;
+    let took = asked.elapsed();
+    ensure!(
+        took < Duration::from_secs(3) + lab.stalled() * 10,
+        "the relay had nothing to do, and returned {took:.1?} after its stop"
+    );
+    house.once_in_order(3).await
+}
+
+async fn without_redis_there_is_no_relay(lab: Lab) -> Outcome {
+    lab.promise("Where either Redis cannot be reached at the start, `relay` and `Outbox::connect` say so at once: `Connect`, and exit code 69.");
+    let (house, far) = (House::new(&lab).await?, lab.redis().await?);
+    far.proxy().refuse(true);
+    let options = Relay {
+        log_redis: Some(far.url()),
+        ..house.options()
+    };
+    let mut relaying = house.relay(options);
+    let ended = timely(
+        &lab,
+        "`relay` to say that there is no Redis",
+        &mut relaying.task,
+    )
+    .await?;
+    ensure!(
+        matches!(ended, Err(Error::Connect { .. })),
+        "the log's Redis refuses every connection, and `relay` returned {ended:?}"
+    );
+    house.redis.proxy().refuse(true);
+    let mut relaying = house.relay(house.options());
+    let ended = timely(
+        &lab,
+        "`relay` to say that there is no Redis",
+        &mut relaying.task,
+    )
+    .await?;
+    ensure!(
+        matches!(ended, Err(Error::Connect { .. })),
+        "every connection is refused, and `relay` returned {ended:?}"
+    );
+    let connected = Outbox::connect(&house.redis.url(), &house.prefix).await;
+    ensure!(
+        matches!(connected, Err(Error::Connect { .. })),
+        "every connection is refused, and `Outbox::connect` returned {:?}",
+        connected.map(|_| "an outbox")
+    );
+    let service = house.service()?;
+    let status = service.wait().await?;
+    ensure!(
+        status.code() == Some(69),
+        "every connection is refused, and `event-bus relay` ended with {status}; it said: {}",
+        service.stderr()
+    );
     Ok(())
 }

@@ -23,6 +23,7 @@ pub fn checks() -> Vec<Check> {
         the_order_service_may_die_anywhere,
         a_lost_answer_is_no_second_charge,
         two_of_a_service_do_nothing_twice,
+        nonsense_stops_no_service,
         the_demo_tells_how_each_order_ended,
     ]
 }
@@ -451,6 +452,45 @@ async fn two_of_a_service_do_nothing_twice(lab: Lab) -> Outcome {
         );
     }
     market.holds(&orders).await
+}
+
+async fn nonsense_stops_no_service(lab: Lab) -> Outcome {
+    lab.promise("What makes no sense in the log (no event at all, an event without an order, an event that the saga does not know) is set aside or passed over, and the orders behind it end as they have to.");
+    let market = Market::new(&lab).await?;
+    let mut direct = market.redis.direct().await?;
+    let at = "2026-03-01T12:00:00.000Z";
+    for fields in [
+        vec![("order_id", "A-1")],
+        vec![
+            ("name", "weather.changed"),
+            ("data", "\"rain\""),
+            ("at", at),
+        ],
+        vec![
+            ("name", "order.placed"),
+            ("data", "{\"amount\":5}"),
+            ("at", at),
+        ],
+    ] {
+        let _: String = redis::cmd("XADD")
+            .arg(&market.log)
+            .arg("*")
+            .arg(&fields)
+            .query_async(&mut direct)
+            .await?;
+    }
+    let serving = market.serve(&SERVICES);
+    let _relay = market.relay();
+    let orders = [(1, End::Completed), (2, End::Refused)].map(|(n, end)| (order(n, end), end));
+    for (order, _) in &orders {
+        market.place(order).await?;
+    }
+    market.until_over(2, None).await?;
+    market.holds_beside_nonsense(&orders).await?;
+    for service in serving {
+        service.finish(&lab).await?;
+    }
+    Ok(())
 }
 
 async fn the_demo_tells_how_each_order_ended(lab: Lab) -> Outcome {
