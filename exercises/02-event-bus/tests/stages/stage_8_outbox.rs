@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::crash::{Crash, Point, walk};
 use crate::hall::timely;
-use crate::stored::{Entry, entries_of, some};
+use crate::stored::{Entry, entries_of, some, until_loaded};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -767,6 +767,7 @@ async fn a_relay_waits_for_the_log_to_come_back(lab: Lab) -> Outcome {
         some(&waiting)
     );
     far.start().await?;
+    until_loaded(&lab, &far).await?;
     house.until_empty_or(None).await?;
     let ns: Vec<u64> = entries_of(&far, &house.log)
         .await?

@@ -335,6 +335,18 @@ pub async fn entries_of(redis: &Redis, stream: &str) -> Result<Vec<Entry>, Failu
     Ok(entries.collect())
 }
 
+/// Waits until a Redis that was started again has read its data and does what it is asked.
+pub async fn until_loaded(lab: &Lab, redis: &Redis) -> Outcome {
+    lab.eventually("Redis to have loaded its data", || async {
+        let asked: redis::RedisResult<u64> = match redis.direct().await {
+            Ok(mut direct) => redis::cmd("DBSIZE").query_async(&mut direct).await,
+            Err(_) => return Ok(None),
+        };
+        Ok(asked.ok().map(|_| ()))
+    })
+    .await
+}
+
 /// A running `follow`.
 pub struct Follower {
     pub seen: Seen,

@@ -7,7 +7,7 @@ use lab::{Check, Failure, Lab, Outcome, Service, ensure};
 use nix::sys::signal::Signal;
 
 use crate::crash::{Crash, Point, walk};
-use crate::stored::{Follower, Journal, n_of, no_gap, some};
+use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -219,6 +219,7 @@ async fn redis_may_start_again(lab: Lab) -> Outcome {
     lab.history().fault("redis", "SIGKILL");
     lab.within(Duration::from_millis(300)).await;
     redis.start().await?;
+    until_loaded(&lab, &redis).await?;
     journal.put(11, 15).await?;
     journal
         .until("five more events after the start", &follower, || async {
