@@ -6,7 +6,7 @@ use event_bus::{CancellationToken, Error, Order, Relay, Saga, Service, place, re
 use lab::{Failure, Lab, Outcome, Redis, ensure};
 use tokio::task::JoinHandle;
 
-use crate::stored::{Entry, Journal, entries_of};
+use crate::stored::{Entry, Journal, entries_of, while_it_moves};
 
 /// A saga that no other check uses.
 #[derive(Clone)]
@@ -148,6 +148,15 @@ impl Market {
         Ok(outbox.is_empty() && before > 0 && self.logged().await?.len() == before)
     }
 
+    /// How far everybody is.
+    pub async fn places(&self) -> Result<impl PartialEq + use<>, Failure> {
+        let mut places = Vec::new();
+        for service in SERVICES {
+            places.push(self.journal(service).place().await?);
+        }
+        Ok((self.logged().await?.len(), places))
+    }
+
     /// Waits until so many orders have ended and nobody has anything left to do, or the fault struck.
     pub async fn until_over(
         &self,
@@ -163,7 +172,7 @@ impl Market {
             Ok((ended.count() >= orders && self.is_quiet().await?).then_some(false))
         };
         let what = format!("{orders} orders to end and every service to be done");
-        let outcome = self.lab.eventually(&what, look).await;
+        let outcome = while_it_moves(&self.lab, &what, || self.places(), look).await;
         match outcome {
             Ok(struck) => Ok(struck),
             Err(failure) => Err(failure.also(format!("the log holds {}", self.story().await?))),

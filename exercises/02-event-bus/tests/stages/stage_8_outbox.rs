@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::crash::{Crash, Point, walk};
 use crate::hall::timely;
-use crate::stored::{Entry, entries_of, some, until_loaded};
+use crate::stored::{Entry, entries_of, some, until_loaded, while_it_moves};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -139,14 +139,14 @@ impl House {
 
     /// Waits until the outbox is empty, or the fault has struck.
     async fn until_empty_or(&self, fault: Option<&lab::faults::Fault>) -> Result<bool, Failure> {
-        self.lab
-            .eventually("the outbox to be empty", || async {
-                if fault.is_some_and(lab::faults::Fault::has_fired) {
-                    return Ok(Some(true));
-                }
-                Ok(self.waiting().await?.is_empty().then_some(false))
-            })
-            .await
+        let moves = || async { Ok((self.waiting().await?.len(), self.logged().await?.len())) };
+        while_it_moves(&self.lab, "the outbox to be empty", moves, || async {
+            if fault.is_some_and(lab::faults::Fault::has_fired) {
+                return Ok(Some(true));
+            }
+            Ok(self.waiting().await?.is_empty().then_some(false))
+        })
+        .await
     }
 
     /// Holds the log to the events 1 to `count`, each once, in order.
@@ -359,8 +359,14 @@ async fn many_writers_lose_no_change(lab: Lab) -> Outcome {
             Ok(())
         }));
     }
+    let count = || async { Ok(one.load("counter").await?) };
+    let what = "six writers to have counted fifteen times each";
+    while_it_moves(&lab, what, count, || async {
+        Ok(writers.iter().all(JoinHandle::is_finished).then_some(()))
+    })
+    .await?;
     for writer in &mut writers {
-        timely(&lab, "a writer to have counted to fifteen", writer).await??;
+        timely(&lab, "a writer to be done", writer).await??;
     }
     let loaded = one.load("counter").await?;
     ensure!(

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::crash::{Crash, Point, walk};
 use crate::hall::timely;
 use crate::market::{End, Market, SERVICES, Serving, ends, order};
+use crate::stored::while_it_moves;
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -340,10 +341,16 @@ async fn disturbed(lab: Lab, victim: Service, point: Point) -> Result<bool, Fail
     let struck = match point.crash {
         Crash::CutBefore | Crash::CutAfter => {
             let mut serving = own.serve(&[victim]);
-            lab.eventually("the orders to end, or the service", || async {
-                let ended = serving[0].task.is_finished();
-                Ok((ended || market.is_quiet().await?).then_some(()))
-            })
+            let what = "the orders to end, or the service";
+            while_it_moves(
+                &lab,
+                what,
+                || market.places(),
+                || async {
+                    let ended = serving[0].task.is_finished();
+                    Ok((ended || market.is_quiet().await?).then_some(()))
+                },
+            )
             .await
             .map_err(blamed)?;
             if serving[0].task.is_finished() {

@@ -221,6 +221,11 @@ impl Journal {
         Ok(own.map(|group| group.last_delivered_id))
     }
 
+    /// How far the group is: up to where it has read, and how much of that is pending.
+    pub async fn place(&self) -> Result<(Option<String>, usize), Failure> {
+        Ok((self.read_up_to().await?, self.pending().await?.len()))
+    }
+
     /// Whether everything in the log was read by the group and acknowledged.
     pub async fn is_done(&self) -> Result<bool, Failure> {
         let last = self.entries().await?.last().map(|entry| entry.id.clone());
@@ -333,6 +338,32 @@ pub async fn entries_of(redis: &Redis, stream: &str) -> Result<Vec<Entry>, Failu
             .collect(),
     });
     Ok(entries.collect())
+}
+
+/// Waits as [`Lab::eventually`] does, and several times as long while `progress` shows that somebody
+/// gets on: a slow machine is no mistake, and standing still is.
+pub async fn while_it_moves<T, P, Moves, Progress, F, Fut>(
+    lab: &Lab,
+    what: &str,
+    progress: Moves,
+    mut look: F,
+) -> Result<T, Failure>
+where
+    P: PartialEq,
+    Moves: Fn() -> Progress,
+    Progress: Future<Output = Result<P, Failure>>,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Option<T>, Failure>>,
+{
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let before = progress().await?;
+        match lab.eventually(what, &mut look).await {
+            Err(_) if rounds < 4 && progress().await? != before => {}
+            ended => return ended,
+        }
+    }
 }
 
 /// Waits until a Redis that was started again has read its data and does what it is asked.

@@ -7,7 +7,7 @@ use lab::{Check, Failure, Lab, Outcome, Service, ensure};
 use nix::sys::signal::Signal;
 
 use crate::crash::{Crash, Point, walk};
-use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded};
+use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded, while_it_moves};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -35,15 +35,19 @@ async fn until_done_or(
     journal: &Journal,
     fault: Option<&lab::faults::Fault>,
 ) -> Result<bool, Failure> {
-    journal
-        .lab
-        .eventually("every event to be acknowledged", || async {
+    let what = "every event to be acknowledged";
+    while_it_moves(
+        &journal.lab,
+        what,
+        || journal.place(),
+        || async {
             if fault.is_some_and(lab::faults::Fault::has_fired) {
                 return Ok(Some(true));
             }
             Ok(journal.is_done().await?.then_some(false))
-        })
-        .await
+        },
+    )
+    .await
 }
 
 async fn a_killed_subscriber_goes_on_where_it_was(lab: Lab) -> Outcome {
