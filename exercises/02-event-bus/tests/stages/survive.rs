@@ -11,9 +11,9 @@ use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded, while_i
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
-        a_killed_subscriber_goes_on_where_it_was,
-        a_lost_connection_leaves_no_gap,
-        setting_aside_is_one_step,
+        a_killed_subscriber_goes_on_where_it_was.limit_secs(180),
+        a_lost_connection_leaves_no_gap.limit_secs(180),
+        setting_aside_is_one_step.limit_secs(180),
         redis_may_start_again,
         a_long_outage_ends_no_follower,
         a_paused_subscriber_misses_nothing,
