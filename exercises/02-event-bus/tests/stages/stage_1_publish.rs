@@ -159,7 +159,8 @@ impl Named for Shipped {
 async fn typed_events_arrive_as_what_they_are(lab: Lab) -> Outcome {
     lab.promise("A typed event is published under the name of its type, and arrives as that type at whoever subscribed to it.");
     let hall = Hall::new(&lab);
-    let (placed, shipped): (Arc<Mutex<Vec<Placed>>>, Arc<Mutex<Vec<Shipped>>>) = Default::default();
+    let placed: Arc<Mutex<Vec<Placed>>> = Arc::default();
+    let shipped: Arc<Mutex<Vec<Shipped>>> = Arc::default();
     let keep = Arc::clone(&placed);
     let _placed = hall
         .bus

@@ -193,7 +193,7 @@ async fn a_call_that_hangs_for_ever_harms_no_other(lab: Lab) -> Outcome {
     lab.promise("A handler without a timeout that never ends keeps its own queue, and nothing else: the others get their events, and who publishes goes on.");
     let hall = Hall::new(&lab);
     let options = room_for(1024, Overflow::Block);
-    let hung = hall.listen("hung", options.clone(), |_event| std::future::pending())?;
+    let hung = hall.listen("hung", options, |_event| std::future::pending())?;
     let other = hall.quick("other")?;
     hall.publish(hall.event(1, 1)).await?;
     hung.heard.until_begun(1).await?;

@@ -562,7 +562,7 @@ async fn waiting(lab: Lab) -> Outcome {
             &format!("listener {n}"),
             options,
             move |event| async move {
-                if (key(&event).1 + n as u64) % 3 == 0 {
+                if (key(&event).1 + n as u64).is_multiple_of(3) {
                     tokio::task::yield_now().await;
                 }
                 Ok(())

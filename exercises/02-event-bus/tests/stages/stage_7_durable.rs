@@ -161,7 +161,7 @@ async fn a_new_group_begins_at_the_beginning(lab: Lab) -> Outcome {
     let follower = empty.follower(empty.options());
     lab.eventually(
         "the group to be created on a log that is not there yet",
-        || async { Ok(empty.read_up_to().await?) },
+        || empty.read_up_to(),
     )
     .await?;
     empty.put(1, 2).await?;

@@ -241,8 +241,8 @@ async fn a_long_outage_ends_no_follower(lab: Lab) -> Outcome {
     journal.put(1, 3).await?;
     let follower = journal.follower(journal.options());
     journal
-        .until("three events to be handled", &follower, || async {
-            Ok(journal.is_done().await?)
+        .until("three events to be handled", &follower, || {
+            journal.is_done()
         })
         .await?;
     let proxy = journal.redis.proxy();
@@ -258,8 +258,8 @@ async fn a_long_outage_ends_no_follower(lab: Lab) -> Outcome {
     );
     proxy.refuse(false);
     journal
-        .until("three more events after the outage", &follower, || async {
-            Ok(journal.is_done().await?)
+        .until("three more events after the outage", &follower, || {
+            journal.is_done()
         })
         .await?;
     no_gap(&[follower.seen.ns()], 6, 1, "EB17")?;
