@@ -70,12 +70,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of the service for this error, after `sysexits.h`: 64 wrong usage, 65 bad
+    /// The exit code of the service for this error, after `sysexits.h`: 2 wrong usage, 65 bad
     /// input, 69 Redis unreachable, 76 protocol or wrong type, 77 not let in.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::BadName(_) | Error::BadData(_) | Error::NeverCharged(_) => 65,
-            Error::BadPattern(_) | Error::BadStart(_) => 64,
+            Error::BadPattern(_) | Error::BadStart(_) => 2,
             Error::Closed | Error::NoRuntime | Error::Full { .. } | Error::Conflict { .. } => 1,
             Error::UnexpectedReply(_) => 76,
             Error::Connect { source, .. } => redis_exit_code(source).unwrap_or(69),
@@ -100,7 +100,7 @@ fn advice(error: &RedisError) -> &'static str {
 
 fn redis_exit_code(error: &RedisError) -> Option<u8> {
     match error.kind() {
-        ErrorKind::InvalidClientConfig => Some(64),
+        ErrorKind::InvalidClientConfig => Some(2),
         ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Some(77),
         _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Some(77),
         ErrorKind::Io

@@ -5,6 +5,7 @@ mod service;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use service::ending;
 
 #[tokio::main]
@@ -18,11 +19,7 @@ async fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let cli = match service::parse() {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
-    match service::run(cli).await {
+    match service::run(service::Cli::parse()).await {
         Ok(code) => code,
         Err(error) => ending::report(&error),
     }

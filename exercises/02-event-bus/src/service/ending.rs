@@ -5,8 +5,6 @@ use std::process::ExitCode;
 
 use event_bus::Error;
 
-/// The command line is wrong.
-pub const USAGE: u8 = 64;
 /// Some lines of the input were not orders.
 pub const BAD_INPUT: u8 = 65;
 

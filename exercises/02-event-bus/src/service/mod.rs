@@ -47,14 +47,6 @@ pub struct Redis {
     pub redis: String,
 }
 
-/// Reads the command line. Wrong usage is exit code 64, as `sysexits.h` has it.
-pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
-        let _ = error.print();
-        ExitCode::from(if error.use_stderr() { ending::USAGE } else { 0 })
-    })
-}
-
 /// Runs a command to its end. An error is for [`ending::report`].
 pub async fn run(cli: Cli) -> Result<ExitCode> {
     let ended = match cli.command {
