@@ -120,7 +120,7 @@ fn forget_candidates(ctx: &Context) -> Result<()> {
 
 /// The tests of every crate that is not an exercise.
 fn crates(ctx: &Context, steps: &mut Steps, fast: bool) -> Result<()> {
-    for package in ["lab", "xtask", "listings", "book"] {
+    for package in ["given", "lab", "xtask", "listings", "book"] {
         let mut command = cargo(ctx, &["test", "--locked", "--package", package]);
         steps.command(&format!("tests of {package}"), &mut command)?;
     }

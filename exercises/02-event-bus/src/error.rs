@@ -1,6 +1,7 @@
 //! What can go wrong, and the exit code that says so to whoever started the service.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use given::trouble::{Trouble, advice};
+use redis::RedisError;
 
 /// What a handler may fail with: any error, or a text with `?` or `.into()`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,8 +79,8 @@ impl Error {
             Error::BadPattern(_) | Error::BadStart(_) => 2,
             Error::Closed | Error::NoRuntime | Error::Full { .. } | Error::Conflict { .. } => 1,
             Error::UnexpectedReply(_) => 76,
-            Error::Connect { source, .. } => redis_exit_code(source).unwrap_or(69),
-            Error::Redis(source) => redis_exit_code(source).unwrap_or(76),
+            Error::Connect { source, .. } => Trouble::of(source).exit_code(69),
+            Error::Redis(source) => Trouble::of(source).exit_code(76),
         }
     }
 
@@ -87,24 +88,5 @@ impl Error {
     /// that connecting again may help. A command that was cut off may or may not have taken effect.
     pub fn is_connection(&self) -> bool {
         self.exit_code() == 69
-    }
-}
-
-/// What somebody who cannot connect may try.
-fn advice(error: &RedisError) -> &'static str {
-    match redis_exit_code(error) {
-        Some(77) => "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT",
-        _ => "Is it running, and is the address right?",
-    }
-}
-
-fn redis_exit_code(error: &RedisError) -> Option<u8> {
-    match error.kind() {
-        ErrorKind::InvalidClientConfig => Some(2),
-        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Some(77),
-        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Some(77),
-        ErrorKind::Io
-        | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => Some(69),
-        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, and the exit code that says so to whoever started the service.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use given::trouble::{Trouble, advice};
+use redis::RedisError;
 
 /// Everything that serving can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Redis could not be reached, or did not let us in.
-    #[error("cannot connect to Redis at {url}: {source}. {}", how_to_connect(.source))]
+    #[error("cannot connect to Redis at {url}: {source}. {}", advice(.source))]
     Connect {
         /// Where we tried, with the password masked.
         url: String,
@@ -37,8 +38,8 @@ impl Error {
         match self {
             Error::Listen { .. } => 98,
             Error::UnexpectedReply(_) => 76,
-            Error::Connect { source, .. } => redis_exit_code(source).unwrap_or(69),
-            Error::Redis(source) => redis_exit_code(source).unwrap_or(76),
+            Error::Connect { source, .. } => Trouble::of(source).exit_code(69),
+            Error::Redis(source) => Trouble::of(source).exit_code(76),
         }
     }
 
@@ -64,23 +65,5 @@ fn where_to_listen(error: &std::io::Error) -> &'static str {
             "Ports below 1024 are for the administrator: give another --listen"
         }
         _ => "Give the address of this machine: --listen ADDRESS:PORT",
-    }
-}
-
-fn how_to_connect(error: &RedisError) -> &'static str {
-    match redis_exit_code(error) {
-        Some(77) => "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT",
-        _ => "Is it running, and is the address right?",
-    }
-}
-
-fn redis_exit_code(error: &RedisError) -> Option<u8> {
-    match error.kind() {
-        ErrorKind::InvalidClientConfig => Some(2),
-        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Some(77),
-        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Some(77),
-        ErrorKind::Io
-        | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => Some(69),
-        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong at a start, and why a request may be refused.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use given::trouble::{Trouble, advice};
+use redis::RedisError;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,16 +27,10 @@ impl Error {
     /// The exit code of the service for this error, after `sysexits.h`:
     /// 2 wrong usage, 69 broker unreachable, 76 protocol or wrong type, 77 not let in.
     pub fn exit_code(&self) -> u8 {
-        let (source, otherwise) = match self {
-            Error::UnexpectedReply(_) => return 76,
-            Error::Connect { source, .. } => (source, 69),
-            Error::Redis(source) => (source, 76),
-        };
-        match Trouble::of(source) {
-            Trouble::Address => 2,
-            Trouble::Unreachable => 69,
-            Trouble::NotLetIn => 77,
-            Trouble::Other => otherwise,
+        match self {
+            Error::UnexpectedReply(_) => 76,
+            Error::Connect { source, .. } => Trouble::of(source).exit_code(69),
+            Error::Redis(source) => Trouble::of(source).exit_code(76),
         }
     }
 
@@ -80,42 +75,5 @@ pub(crate) enum Refused {
 impl From<FrameError> for Refused {
     fn from(error: FrameError) -> Self {
         Refused::Frame(error)
-    }
-}
-
-/// What somebody who cannot connect may try.
-fn advice(error: &RedisError) -> &'static str {
-    match Trouble::of(error) {
-        Trouble::NotLetIn => {
-            "Give a user and a password that it accepts: redis://USER:PASSWORD@HOST:PORT"
-        }
-        _ => "Is it running, and is the address right?",
-    }
-}
-
-/// What kind of trouble the client library reports.
-enum Trouble {
-    /// The address is not one.
-    Address,
-    /// Nobody answers, or somebody who has no data yet.
-    Unreachable,
-    NotLetIn,
-    Other,
-}
-
-impl Trouble {
-    fn of(error: &RedisError) -> Trouble {
-        match error.kind() {
-            ErrorKind::InvalidClientConfig => Trouble::Address,
-            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
-                Trouble::NotLetIn
-            }
-            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Trouble::NotLetIn,
-            ErrorKind::Io
-            | ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
-                Trouble::Unreachable
-            }
-            _ => Trouble::Other,
-        }
     }
 }

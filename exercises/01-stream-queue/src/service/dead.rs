@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use given::output::Output;
 use stream_queue::DeadLetters;
 
-use super::output::Output;
 use super::{Queue, ending};
 
 #[derive(Subcommand)]

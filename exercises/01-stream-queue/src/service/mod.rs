@@ -2,10 +2,8 @@
 
 mod dead;
 pub mod ending;
-mod exec;
 mod ledger;
 mod lines;
-mod output;
 mod send;
 mod stats;
 mod work;

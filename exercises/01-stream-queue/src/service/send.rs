@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use given::output::Output;
 use stream_queue::{Message, Producer, SendOptions};
 
 use super::lines::{self, Line};
-use super::output::Output;
 use super::{Queue, ending};
 
 /// How many messages one batch takes at most.

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use given::output::Output;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use serde::Serialize;
 use stream_queue::{Error, backlog, connect};
 
 use super::Queue;
-use super::output::Output;
 
 #[derive(Serialize)]
 struct Stats {

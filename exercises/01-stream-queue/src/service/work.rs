@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use stream_queue::{CancellationToken, Entry, WorkOptions, work};
-use tokio::signal::unix::{SignalKind, signal};
+use given::output::Output;
+use given::{exec, signals};
+use stream_queue::{Entry, WorkOptions, work};
 use tokio::sync::{Mutex, Notify};
 
 use super::ledger::Ledger;
-use super::output::Output;
-use super::{Queue, ending, exec};
+use super::{Queue, ending};
 
 #[derive(Args)]
 pub struct WorkArgs {
@@ -79,7 +79,7 @@ pub async fn run(args: WorkArgs) -> Result<ExitCode> {
         output: Mutex::new(Output::new()),
         output_closed: Notify::new(),
     });
-    let stop = stop_on_signal()?;
+    let stop = signals::stop()?;
     let handler = {
         let handling = Arc::clone(&handling);
         move |entry| {
@@ -98,20 +98,6 @@ pub async fn run(args: WorkArgs) -> Result<ExitCode> {
         () = handling.output_closed.notified() => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Cancelled by SIGTERM or SIGINT.
-fn stop_on_signal() -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).context("listening for signals")?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }
 
 /// What is done with each entry.

@@ -1,12 +1,9 @@
 //! What the service can do, as its command line tells it.
 
 pub mod ending;
-mod exec;
-mod output;
 mod publish;
 mod relay;
 mod saga_demo;
-mod signals;
 mod subscribe;
 
 use std::process::ExitCode;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use event_bus::{Event, Log};
+use given::output::Output;
 use serde_json::Value;
 
 use super::Redis;
-use super::output::Output;
 
 #[derive(Args)]
 pub struct PublishArgs {

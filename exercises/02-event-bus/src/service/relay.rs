@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use event_bus::{Relay, relay};
+use given::signals;
 
-use super::{Redis, at_least_one, signals};
+use super::{Redis, at_least_one};
 
 #[derive(Args)]
 pub struct RelayArgs {

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use event_bus::{CancellationToken, Error, Relay, Saga, Service, relay, serve};
+use given::signals;
 use tokio::task::JoinSet;
 
-use super::{Redis, signals};
+use super::Redis;
 
 #[derive(Args)]
 pub struct SagaArgs {

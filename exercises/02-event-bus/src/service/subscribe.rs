@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use event_bus::{BoxError, Follow, Pattern, Start, Stored, follow};
+use given::output::Output;
+use given::{exec, signals};
 use tokio::sync::{Mutex, Notify};
 
-use super::output::Output;
-use super::{Redis, at_least_one, ending, exec, signals};
+use super::{Redis, at_least_one, ending};
 
 #[derive(Args)]
 pub struct SubscribeArgs {

@@ -4,47 +4,16 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use chat_server::Error;
+use given::ending::tell;
+pub use given::ending::{complain, report_panics};
 
 /// Says what went wrong and picks the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    let mut known = None;
-    let mut story = Vec::new();
-    for cause in error.chain() {
-        story.push(cause.to_string());
-        known = cause.downcast_ref::<Error>();
-        if known.is_some() {
-            // Its text tells of its own causes.
-            break;
-        }
-    }
-    complain(&format!("error: {}", story.join(": ")));
-    ExitCode::from(known.map_or(1, Error::exit_code))
-}
-
-/// Writes a line to standard error, if anyone listens.
-pub fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    ExitCode::from(tell(error).map_or(1, Error::exit_code))
 }
 
 /// Writes a line to standard output, if anyone listens.
 pub fn print(line: &serde_json::Value) {
     let mut output = io::stdout();
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
-}
-
-/// Makes a panic one line. Code that is not written yet ends the process wherever it is called from:
-/// in a task its panic would otherwise pass for a connection that was lost.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let payload = info.payload();
-        let text = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        complain(&format!("panicked: {text}"));
-        if text.starts_with("not yet implemented") {
-            std::process::exit(101);
-        }
-    }));
 }

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use chat_server::{CancellationToken, Error, Options, serve};
+use anyhow::Result;
+use chat_server::{Error, Options, serve};
 use clap::Args;
+use given::signals;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Secret, ending, size};
 
@@ -94,7 +94,7 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 pub async fn run(args: ServeArgs) -> Result<ExitCode> {
-    let stop = stop_on_signal()?;
+    let stop = signals::stop()?;
     let options = Options {
         redis: args.redis.map(|url| url.0),
         prefix: args.prefix,
@@ -127,18 +127,4 @@ pub async fn run(args: ServeArgs) -> Result<ExitCode> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Cancelled by SIGTERM or SIGINT.
-fn stop_on_signal() -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).context("listening for signals")?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use live_feed::{CancellationToken, Options, serve};
+use given::signals;
+use live_feed::{Options, serve};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A live feed over Server-Sent Events
 #[derive(Parser)]
@@ -70,7 +70,7 @@ fn queue_length(text: &str) -> Result<usize, String> {
 
 /// Runs a node until SIGTERM or SIGINT. An error is for [`ending::report`].
 pub async fn run(cli: Cli) -> Result<()> {
-    let stop = stop_on_signal()?;
+    let stop = signals::stop()?;
     let listener = TcpListener::bind(cli.listen)
         .await
         .with_context(|| format!("cannot listen on {}", cli.listen))?;
@@ -106,18 +106,4 @@ pub async fn run(cli: Cli) -> Result<()> {
         )),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Cancelled by SIGTERM or SIGINT.
-fn stop_on_signal() -> Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).context("listening for signals")?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
-    }
-    Ok(stop)
 }

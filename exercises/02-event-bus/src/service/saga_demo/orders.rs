@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use event_bus::{Order, Saga, place};
+use given::output::Output;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::endings::{Ending, Endings};
 use crate::service::ending;
-use crate::service::output::Output;
 
 /// How many orders may be read ahead.
 const AHEAD: usize = 100;

@@ -1,8 +1,8 @@
 //! The signals that end the service.
 
 use anyhow::{Context as _, Result};
-use event_bus::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Cancelled by SIGTERM or SIGINT.
 pub fn stop() -> Result<CancellationToken> {

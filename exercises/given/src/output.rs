@@ -10,6 +10,11 @@ use tokio::io::{AsyncWriteExt as _, Stdout};
 pub struct Output(Stdout);
 
 impl Output {
+    /// Ours.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it is the process's output, not an empty one"
+    )]
     pub fn new() -> Self {
         Output(tokio::io::stdout())
     }
