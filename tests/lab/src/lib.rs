@@ -17,6 +17,7 @@
 mod check;
 mod eventually;
 mod failure;
+mod fair_clock;
 mod illustrate;
 mod lab;
 mod panics;
@@ -36,6 +37,7 @@ pub use brokers::{OwnRedis, Redis};
 pub use browser::{Browser, Page};
 pub use check::{Check, Outcome};
 pub use failure::{Code, Details, Failure, Kind};
+pub use fair_clock::FairClock;
 pub use lab::Lab;
 pub use panics::{Panic, stage_of};
 pub use process::{Service, ServiceBuilder};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lab::faults::Exchange;
 use lab::history::{History, What};
-use lab::{Failure, Lab, Outcome, Redis};
+use lab::{Failure, FairClock, Lab, Outcome, Redis};
 use redis::aio::MultiplexedConnection;
 use stream_queue::{Entry, Error, Summary, WorkOptions, work};
 use tokio::task::JoinHandle;
@@ -593,26 +593,7 @@ where
     F: Fn(Duration) -> Fut,
     Fut: Future<Output = Outcome>,
 {
-    for millis in timeouts {
-        let visibility = Duration::from_millis(millis);
-        lab.forget_stalls();
-        match check(visibility).await {
-            Err(failure) if lab.stalled() > visibility / 4 => {
-                lab.history().note(
-                    "lab",
-                    &format!(
-                        "held up for {:?}: asked again with more time",
-                        lab.stalled()
-                    ),
-                );
-                drop(failure);
-            }
-            outcome => return outcome,
-        }
-    }
-    Err(Failure::infrastructure(
-        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
-    ))
+    FairClock::stalls_beyond(4).run(lab, timeouts, check).await
 }
 
 /// Waits until the fault holds a command of the task; true if the task ended without sending so many.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_server::{CancellationToken, Error, Options, Summary, serve};
 use lab::clients::ws::{Answer, Handshake, Refused};
-use lab::{Failure, Lab, Outcome, Service};
+use lab::{Failure, FairClock, Lab, Outcome, Service};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -250,28 +250,10 @@ where
     F: Fn(Duration) -> Fut,
     Fut: Future<Output = Outcome>,
 {
-    for (n, millis) in intervals.into_iter().enumerate() {
-        let interval = Duration::from_millis(millis);
-        lab.forget_stalls();
-        match check(interval).await {
-            Err(_) if lab.stalled() > interval / 4 => lab.history().note(
-                "lab",
-                &format!(
-                    "held up for {:?}: asked again with more time",
-                    lab.stalled()
-                ),
-            ),
-            // A machine that is slow all the time is never held up for long, and answers too late too.
-            Err(failure) if n < 2 && failure.observed.contains(END) => lab.history().note(
-                "lab",
-                "a client that answers was given up: asked again with more time",
-            ),
-            outcome => return outcome,
-        }
-    }
-    Err(Failure::infrastructure(
-        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
-    ))
+    FairClock::stalls_beyond(4)
+        .doubting(END, "a client that answers was given up")
+        .run(lab, intervals, check)
+        .await
 }
 
 /// Names as a message shows them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::clients::http::{Client, Connection, Request, Response};
 use lab::clients::sse::{Event, Item, OpenError, Stream};
 use lab::history::What;
-use lab::{Failure, Lab, Outcome};
+use lab::{Failure, FairClock, Lab, Outcome};
 use live_feed::{CancellationToken, Error, Options, Summary, serve};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
@@ -272,23 +272,7 @@ where
     F: Fn(Duration) -> Fut,
     Fut: Future<Output = Outcome>,
 {
-    for millis in times {
-        let time = Duration::from_millis(millis);
-        lab.forget_stalls();
-        match check(time).await {
-            Err(_) if lab.stalled() > time / 8 => lab.history().note(
-                "lab",
-                &format!(
-                    "held up for {:?}: asked again with more time",
-                    lab.stalled()
-                ),
-            ),
-            outcome => return outcome,
-        }
-    }
-    Err(Failure::infrastructure(
-        "the machine held this check up again and again; nothing can be said about a promise that has a time in it. Run it again when less is going on.",
-    ))
+    FairClock::stalls_beyond(8).run(lab, times, check).await
 }
 
 /// The next `count` events of a stream. Its end before that is a failure.
