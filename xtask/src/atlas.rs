@@ -79,24 +79,19 @@ pub fn run(args: Args, ctx: &Context) -> Result<Exit> {
     let pages = pages(ctx, &exercises, args.only.as_deref())?;
     let options = Options {
         yes: args.yes,
+        // Two at once would write over each other's progress.
+        quiet: true,
         ..Options::default()
     };
-    let session = Session::new(ctx, options.clone());
+    let session = Session::new(ctx, options);
     let references = if args.mistakes_only {
         Vec::new()
     } else {
         grade_references(&session, &exercises, &pages)?
     };
-    let quiet = Session::new(
-        ctx,
-        Options {
-            quiet: true,
-            ..options
-        },
-    );
     let outcomes = ctx
         .runtime()?
-        .block_on(or_interrupted(judge_all(ctx, &quiet, pages, args.all)))?;
+        .block_on(or_interrupted(judge_all(ctx, &session, pages, args.all)))?;
     match args.format {
         Format::Json => println!("{}", report::json(&outcomes, &references)),
         Format::Pretty => print!("{}", report::pretty(&outcomes, &references)),
@@ -148,7 +143,16 @@ fn grade_references(
             .any(|(other, _)| other.number == exercise.number)
     });
     concerned
-        .map(|exercise| session.grade(&Candidate::Reference, &[Selection::all(exercise)]))
+        .map(|exercise| {
+            let grade = session.grade(&Candidate::Reference, &[Selection::all(exercise)])?;
+            eprintln!(
+                "the reference of {}: {} of {} points",
+                exercise.name(),
+                grade.points,
+                grade.max
+            );
+            Ok(grade)
+        })
         .collect()
 }
 

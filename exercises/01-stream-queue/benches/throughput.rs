@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use lab::brokers::{Keeper, Wanted};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use stream_queue::{
@@ -31,36 +30,18 @@ const STREAM: &str = "bench:orders";
 const GROUP: &str = "billing";
 
 fn main() -> ExitCode {
-    if let Some(code) = lab::brokers::keep_if_asked() {
-        return code;
-    }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    lab::brokers::with_redis(run)
 }
 
-fn run() -> anyhow::Result<()> {
-    let runtime = Runtime::new()?;
-    let keeper = runtime.block_on(Keeper::start(Wanted {
-        redis: true,
-        ..Wanted::default()
-    }))?;
-    let url = keeper
-        .endpoints()
-        .redis
-        .ok_or_else(|| anyhow::anyhow!("the keeper started no Redis"))?;
+fn run(runtime: &Runtime, url: &str) -> anyhow::Result<()> {
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
-    sending(&mut criterion, &runtime, &url);
-    consuming(&mut criterion, &runtime, &url);
-    recovering(&mut criterion, &runtime, &url);
+    sending(&mut criterion, runtime, url);
+    consuming(&mut criterion, runtime, url);
+    recovering(&mut criterion, runtime, url);
     criterion.final_summary();
     Ok(())
 }

@@ -19,7 +19,6 @@ use axum::routing::get;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use futures::future::join_all;
 use futures::{Stream, StreamExt as _, stream};
-use lab::brokers::{Keeper, Wanted};
 use live_feed::{CancellationToken, Options, serve};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,36 +37,17 @@ const EVENT: &str =
     r#"{"topic":"prices","type":"price","data":{"symbol":"EURUSD","bid":1.0917,"ask":1.0919}}"#;
 
 fn main() -> ExitCode {
-    if let Some(code) = lab::brokers::keep_if_asked() {
-        return code;
-    }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    lab::brokers::with_redis(run)
 }
 
-fn run() -> anyhow::Result<()> {
-    let runtime = Runtime::new()?;
-    let keeper = runtime.block_on(Keeper::start(Wanted {
-        redis: true,
-        amqp: false,
-        browser: false,
-    }))?;
-    let redis = keeper
-        .endpoints()
-        .redis
-        .ok_or_else(|| anyhow::anyhow!("the keeper started no Redis"))?;
+fn run(runtime: &Runtime, redis: &str) -> anyhow::Result<()> {
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
-    fanning_out(&mut criterion, &runtime);
-    posting(&mut criterion, &runtime, &redis);
+    fanning_out(&mut criterion, runtime);
+    posting(&mut criterion, runtime, redis);
     criterion.final_summary();
     if cfg!(target_os = "linux") {
         runtime.block_on(memory())?;

@@ -13,40 +13,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use criterion::Criterion;
-use lab::brokers::{Keeper, Wanted};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
-    if let Some(code) = lab::brokers::keep_if_asked() {
-        return code;
-    }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    lab::brokers::with_redis(run)
 }
 
-fn run() -> anyhow::Result<()> {
-    let runtime = Runtime::new()?;
-    let keeper = runtime.block_on(Keeper::start(Wanted {
-        redis: true,
-        amqp: false,
-        browser: false,
-    }))?;
-    let redis = keeper
-        .endpoints()
-        .redis
-        .ok_or_else(|| anyhow::anyhow!("the keeper started no Redis"))?;
+fn run(runtime: &Runtime, redis: &str) -> anyhow::Result<()> {
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
-    publish::measure(&mut criterion, &runtime);
-    log::measure(&mut criterion, &runtime, &redis)?;
+    publish::measure(&mut criterion, runtime);
+    log::measure(&mut criterion, runtime, redis)?;
     criterion.final_summary();
     runtime.block_on(memory::measure())
 }

@@ -19,6 +19,7 @@
 //! on Linux a local `redis-server` dies with it (`setpriv --pdeathsig`); whatever is left is
 //! swept when the next keeper starts, see [`mod@sweep`].
 
+mod bench;
 mod container;
 mod desk;
 mod force;
@@ -37,6 +38,7 @@ mod types;
 mod url;
 pub mod warm;
 
+pub use bench::with_redis;
 pub use container::{AMQP_IMAGE, REDIS_IMAGE};
 pub use handle::Redis;
 pub use keep::keep_if_asked;
