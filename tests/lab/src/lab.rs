@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::brokers::{Endpoints, OwnRedis, Redis};
+use crate::brokers::{Endpoints, OwnRabbit, OwnRedis, Rabbit, Redis};
 use crate::browser::Browser;
 use crate::history::History;
 use crate::process::ServiceBuilder;
@@ -165,16 +165,38 @@ impl Lab {
         OwnRedis::launch(self).await
     }
 
-    /// The URL of the run's shared RabbitMQ.
+    /// The run's shared RabbitMQ, behind a proxy that this call starts. What a candidate declares
+    /// through it is deleted after the check: so every name has to be [unique](Self::unique).
     ///
     /// # Errors
     /// [`Failure::infrastructure`] when the run has none.
-    pub fn amqp_url(&self) -> Result<String, Failure> {
-        self.inner.brokers.amqp.clone().ok_or_else(|| {
+    pub fn rabbit(&self) -> Result<Rabbit, Failure> {
+        let url = self.inner.brokers.amqp.as_deref().ok_or_else(|| {
             Failure::infrastructure(
                 "this check needs RabbitMQ, and the run was started without one",
             )
-        })
+        })?;
+        self.rabbit_at(url, Some(self.note_of_declared()))
+    }
+
+    pub(crate) fn rabbit_at(&self, url: &str, note: Option<PathBuf>) -> Result<Rabbit, Failure> {
+        Rabbit::new(url, self.inner.began, note, self.deadline())
+    }
+
+    /// A RabbitMQ for this check alone, which it may kill and start again. It takes some six seconds to
+    /// start, so there should be few of such checks, each with a limit of at least 120 seconds. It is a
+    /// local `rabbitmq-server` where there is one, and a container otherwise; `WORKBOOK_BROKERS` forces
+    /// either.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when neither can be had.
+    pub async fn own_rabbit(&self) -> Result<OwnRabbit, Failure> {
+        OwnRabbit::launch(self).await
+    }
+
+    /// The file that tells the judge what to delete in the run's RabbitMQ.
+    fn note_of_declared(&self) -> PathBuf {
+        crate::judge::note_of_declared(&self.inner.leftovers)
     }
 
     /// A browser for this check alone, with an empty profile; see [`browser`](crate::browser). Each

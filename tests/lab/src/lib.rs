@@ -5,7 +5,6 @@
 //!
 //! - [`brokers`]: a real Redis or RabbitMQ, from whatever this machine has;
 //! - [`browser`]: a headless Chromium that looks at the candidate's page;
-//! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`faults`]: a proxy that breaks connections at chosen events of the protocol;
 //! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`process`]: the candidate's service as a child that can be killed and paused;
@@ -33,7 +32,7 @@ pub mod history;
 pub mod judge;
 pub mod process;
 
-pub use brokers::{OwnRedis, Redis};
+pub use brokers::{OwnRabbit, OwnRedis, Rabbit, Redis};
 pub use browser::{Browser, Page};
 pub use check::{Check, Outcome};
 pub use failure::{Code, Details, Failure, Kind};

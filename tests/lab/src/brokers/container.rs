@@ -90,15 +90,30 @@ impl ContainerBroker {
         labels: &[(String, String)],
         limit: Duration,
     ) -> Result<Self, NoContainer> {
+        Self::amqp_at(labels, None, limit).await
+    }
+
+    /// The same on this port of this machine, where it stays if it is started again.
+    pub(crate) async fn amqp_at(
+        labels: &[(String, String)],
+        port: Option<u16>,
+        limit: Duration,
+    ) -> Result<Self, NoContainer> {
         let image =
             GenericImage::new(AMQP_IMAGE.0, AMQP_IMAGE.1).with_exposed_port(AMQP_PORT.tcp());
-        let broker = start(image.into(), AMQP_PORT, None, labels).await?;
+        let broker = start(image.into(), AMQP_PORT, port, labels).await?;
+        broker
+            .amqp_ready(limit)
+            .await
+            .map_err(NoContainer::Broken)?;
+        Ok(broker)
+    }
+
+    pub(crate) async fn amqp_ready(&self, limit: Duration) -> Result<(), String> {
         poll(limit, || {
-            health::amqp_answers(&broker.address, Duration::from_secs(2))
+            health::amqp_answers(&self.address, Duration::from_secs(2))
         })
         .await
-        .map_err(NoContainer::Broken)?;
-        Ok(broker)
     }
 
     pub(crate) fn redis_url(&self) -> String {

@@ -7,6 +7,9 @@ use redis::aio::MultiplexedConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::Endpoints;
+use super::url::address_of;
+
 /// Connects to a Redis, each answer in at most `limit`.
 pub(crate) async fn connect(
     url: &str,
@@ -71,6 +74,20 @@ pub(crate) async fn amqp_answers(address: &str, limit: Duration) -> Result<(), S
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("it did not answer within {limit:.0?}")),
     }
+}
+
+/// Says which of a run's brokers does not answer any more, and why.
+pub(crate) async fn silent(brokers: &Endpoints, limit: Duration) -> Option<String> {
+    if let Some(url) = &brokers.redis
+        && let Err(why) = redis_answers(url, limit).await
+    {
+        return Some(format!("the run's Redis does not answer any more: {why}"));
+    }
+    let address = address_of(brokers.amqp.as_deref()?)?;
+    let why = amqp_answers(&address, limit).await.err()?;
+    Some(format!(
+        "the run's RabbitMQ does not answer any more: {why}"
+    ))
 }
 
 /// Removes what a check left behind: every key whose name contains `mark`. A run may use a

@@ -14,9 +14,12 @@ use super::{health, port};
 /// A `rabbitmq-server` of ours, with a node name, ports, directories and a port mapper of its
 /// own, so that it neither meets nor disturbs another one. Dropping it kills it.
 pub(crate) struct NativeAmqp {
+    program: PathBuf,
+    directory: PathBuf,
+    /// For clients, between nodes, of the port mapper.
+    ports: [u16; 3],
     server: Child,
     mapper: Child,
-    port: u16,
 }
 
 /// Distributions put a script on the PATH that changes to the user `rabbitmq`, who may not write
@@ -43,42 +46,40 @@ impl NativeAmqp {
         directory: &Path,
         limit: Duration,
     ) -> Result<Self, String> {
-        let ports = (|| Ok::<_, std::io::Error>((port::free()?, port::free()?, port::free()?)))();
-        let (port, distribution, mapper_port) =
-            ports.map_err(|error| format!("there are no free ports: {error}"))?;
-        // Erlang would start a port mapper by itself, as a daemon that nobody ever stops.
-        // One that runs already is used instead.
-        let mapper = Command::new("epmd")
-            .args(["-port", &mapper_port.to_string(), "-address", "127.0.0.1"])
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("cannot execute epmd, Erlang's port mapper: {error}"))?;
-        let server = match spawn(
-            program,
-            directory,
-            [port, distribution, mapper_port],
-            mapper.id(),
-        ) {
-            Ok(server) => server,
-            Err(why) => {
-                end(mapper);
-                return Err(why);
-            }
-        };
+        let ports = (|| Ok::<_, std::io::Error>([port::free()?, port::free()?, port::free()?]))();
+        let ports = ports.map_err(|error| format!("there are no free ports: {error}"))?;
+        let (mapper, server) = launch(program, directory, ports)?;
         let mut amqp = NativeAmqp {
+            program: program.to_owned(),
+            directory: directory.to_owned(),
+            ports,
             server,
             mapper,
-            port,
         };
-        amqp.ready(directory, limit).await?;
+        amqp.ready(limit).await?;
         Ok(amqp)
     }
 
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // The server is a script with an emulator and its helpers below it.
+        if let Ok(group) = i32::try_from(self.group()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _ = self.server.wait();
+        let _ = self.mapper.wait();
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same ports and with the same files, and waits
+    /// until it answers.
+    pub(crate) async fn restart(&mut self, limit: Duration) -> Result<(), String> {
+        let (mapper, server) = launch(&self.program, &self.directory, self.ports)?;
+        (self.mapper, self.server) = (mapper, server);
+        self.ready(limit).await
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports[0])
     }
 
     /// The group of all its processes. Its first one is the port mapper.
@@ -86,12 +87,12 @@ impl NativeAmqp {
         self.mapper.id()
     }
 
-    async fn ready(&mut self, directory: &Path, limit: Duration) -> Result<(), String> {
+    async fn ready(&mut self, limit: Duration) -> Result<(), String> {
         let start = tokio::time::Instant::now();
-        let address = format!("127.0.0.1:{}", self.port);
+        let address = format!("127.0.0.1:{}", self.ports[0]);
         loop {
             if let Ok(Some(status)) = self.server.try_wait() {
-                let log = std::fs::read_to_string(log_file(directory)).unwrap_or_default();
+                let log = std::fs::read_to_string(log_file(&self.directory)).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
                 let tail = lines[lines.len().saturating_sub(5)..].join(" / ");
                 return Err(format!("rabbitmq-server ended at once ({status}): {tail}"));
@@ -111,12 +112,28 @@ impl NativeAmqp {
 
 impl Drop for NativeAmqp {
     fn drop(&mut self) {
-        // The server is a script with an emulator and its helpers below it.
-        if let Ok(group) = i32::try_from(self.group()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        self.kill();
+    }
+}
+
+/// The port mapper and the server, in a process group of their own.
+fn launch(program: &Path, directory: &Path, ports: [u16; 3]) -> Result<(Child, Child), String> {
+    // Erlang would start a port mapper by itself, as a daemon that nobody ever stops.
+    // One that runs already is used instead.
+    let mapper = Command::new("epmd")
+        .args(["-port", &ports[2].to_string(), "-address", "127.0.0.1"])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot execute epmd, Erlang's port mapper: {error}"))?;
+    match spawn(program, directory, ports, mapper.id()) {
+        Ok(server) => Ok((mapper, server)),
+        Err(why) => {
+            end(mapper);
+            Err(why)
         }
-        let _ = self.server.wait();
-        let _ = self.mapper.wait();
     }
 }
 

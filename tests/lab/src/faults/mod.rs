@@ -19,6 +19,7 @@
 //! Faults are armed by what happens on the wire, never by a clock: a check
 //! that needs "after the delivery, before its acknowledgement" says just that.
 
+pub mod amqp;
 mod buffers;
 mod exchange;
 mod forbidden;

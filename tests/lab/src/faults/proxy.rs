@@ -292,9 +292,9 @@ impl Upstream {
 
 /// The proxy's thread. It ends when this is dropped.
 #[derive(Debug)]
-struct Running {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+pub(super) struct Running {
+    pub(super) stop: Option<oneshot::Sender<()>>,
+    pub(super) thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
@@ -344,7 +344,7 @@ async fn serve(client: TcpStream, connection: u64, shared: Arc<Shared>) {
 }
 
 /// Closes a connection in the way a refused one looks like: an error, not an orderly end.
-fn reset(client: TcpStream) {
+pub(super) fn reset(client: TcpStream) {
     // Without it the client sees an orderly end instead, which is as good.
     let _ = client.set_zero_linger();
 }

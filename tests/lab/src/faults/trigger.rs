@@ -9,12 +9,13 @@ use tokio::sync::watch;
 
 use super::Exchange;
 
-type Predicate = Box<dyn FnMut(&Exchange) -> bool + Send>;
+type Predicate<E> = Box<dyn FnMut(&E) -> bool + Send>;
 
-/// The event on the wire at which a fault strikes. It strikes once.
-pub struct Trigger {
+/// The event on the wire at which a fault strikes. It strikes once. `E` is what a wire is made of: the
+/// commands of Redis, or the [frames](super::amqp::Frame) of AMQP.
+pub struct Trigger<E = Exchange> {
     pub(super) phase: Phase,
-    matches: Predicate,
+    matches: Predicate<E>,
     nth: usize,
 }
 
@@ -25,21 +26,21 @@ pub(super) enum Phase {
     Reply,
 }
 
-impl Trigger {
+impl<E> Trigger<E> {
     /// A command for which `matches` holds, looked at before it is passed on.
     ///
     /// `matches` runs inside the proxy: it must be quick and must not arm faults itself.
-    pub fn request(matches: impl FnMut(&Exchange) -> bool + Send + 'static) -> Self {
+    pub fn request(matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
         Trigger::new(Phase::Request, matches)
     }
 
     /// A reply for which `matches` holds (its command is known too), looked at before
     /// it is passed back. By then the broker has carried the command out.
-    pub fn reply(matches: impl FnMut(&Exchange) -> bool + Send + 'static) -> Self {
+    pub fn reply(matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
         Trigger::new(Phase::Reply, matches)
     }
 
-    fn new(phase: Phase, matches: impl FnMut(&Exchange) -> bool + Send + 'static) -> Self {
+    fn new(phase: Phase, matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
         Trigger {
             phase,
             matches: Box::new(matches),
@@ -66,7 +67,7 @@ impl Trigger {
     }
 }
 
-impl fmt::Debug for Trigger {
+impl<E> fmt::Debug for Trigger<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "match {} of a {:?}", self.nth, self.phase)
     }
@@ -91,10 +92,9 @@ pub enum Action {
 }
 
 impl Action {
-    pub(super) fn describe(self, exchange: &Exchange, phase: Phase) -> String {
-        let name = exchange.name();
+    pub(super) fn describe(self, name: &str, phase: Phase) -> String {
         let half = match phase {
-            Phase::Request => name,
+            Phase::Request => name.to_owned(),
             Phase::Reply => format!("the reply of {name}"),
         };
         match self {
@@ -112,7 +112,7 @@ impl Action {
 #[derive(Debug, Clone)]
 pub struct Fault {
     state: Arc<State>,
-    armory: Arc<Armory>,
+    armory: Arc<dyn Disarm>,
 }
 
 /// How far a fault has come.
@@ -158,24 +158,46 @@ impl State {
 }
 
 /// The faults that are armed at one proxy.
-#[derive(Debug, Default)]
-pub(super) struct Armory {
-    armed: Mutex<Vec<Armed>>,
+pub(super) struct Armory<E = Exchange> {
+    armed: Mutex<Vec<Armed<E>>>,
     /// How many of each phase, so that an unarmed proxy pays one load a command.
     requests: AtomicUsize,
     replies: AtomicUsize,
 }
 
-#[derive(Debug)]
-struct Armed {
-    trigger: Trigger,
+struct Armed<E> {
+    trigger: Trigger<E>,
     seen: usize,
     action: Action,
     state: Arc<State>,
 }
 
-impl Armory {
-    pub(super) fn arm(self: &Arc<Self>, trigger: Trigger, action: Action) -> Fault {
+impl<E> fmt::Debug for Armory<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} armed", self.lock().len())
+    }
+}
+
+impl<E> Default for Armory<E> {
+    fn default() -> Self {
+        Armory {
+            armed: Mutex::default(),
+            requests: AtomicUsize::new(0),
+            replies: AtomicUsize::new(0),
+        }
+    }
+}
+
+/// Where a fault can be taken back, whatever its wire is made of.
+trait Disarm: fmt::Debug + Send + Sync {
+    fn remove(&self, state: &Arc<State>) -> bool;
+}
+
+impl<E> Armory<E> {
+    pub(super) fn arm(self: &Arc<Self>, trigger: Trigger<E>, action: Action) -> Fault
+    where
+        E: 'static,
+    {
         let state = Arc::new(State {
             fired: watch::Sender::new(false),
             released: watch::Sender::new(false),
@@ -202,7 +224,7 @@ impl Armory {
 
     /// Shows an event to every armed trigger. The first one whose turn it is strikes; it
     /// is no longer armed then.
-    pub(super) fn strike(&self, phase: Phase, event: &Exchange) -> Option<(Action, Arc<State>)> {
+    pub(super) fn strike(&self, phase: Phase, event: &E) -> Option<(Action, Arc<State>)> {
         let mut armed = self.lock();
         let mut struck = None;
         for (i, one) in armed.iter_mut().enumerate() {
@@ -218,6 +240,20 @@ impl Armory {
         Some((one.action, one.state))
     }
 
+    fn count(&self, phase: Phase) -> &AtomicUsize {
+        match phase {
+            Phase::Request => &self.requests,
+            Phase::Reply => &self.replies,
+        }
+    }
+
+    /// A predicate that panicked has said all it had to say: the list itself is whole.
+    fn lock(&self) -> MutexGuard<'_, Vec<Armed<E>>> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: 'static> Disarm for Armory<E> {
     fn remove(&self, state: &Arc<State>) -> bool {
         let mut armed = self.lock();
         let Some(i) = armed.iter().position(|one| Arc::ptr_eq(&one.state, state)) else {
@@ -227,17 +263,5 @@ impl Armory {
         self.count(one.trigger.phase)
             .fetch_sub(1, Ordering::Release);
         true
-    }
-
-    fn count(&self, phase: Phase) -> &AtomicUsize {
-        match phase {
-            Phase::Request => &self.requests,
-            Phase::Reply => &self.replies,
-        }
-    }
-
-    /// A predicate that panicked has said all it had to say: the list itself is whole.
-    fn lock(&self) -> MutexGuard<'_, Vec<Armed>> {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

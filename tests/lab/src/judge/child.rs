@@ -118,8 +118,13 @@ async fn run(ticket: &Ticket, check: Check) -> (Option<String>, Outcome) {
     };
     let outcome = match outcome {
         Err(failure) if failure.kind == Kind::Violated => {
+            let limit = Duration::from_secs(5).mul_f64(ticket.patience);
+            let silent = brokers::silent(&ticket.brokers, limit).await;
             match identity(redis, ticket.patience).await {
-                Ok(after) if after == before => Err(illustrate(&lab, failure)),
+                Ok(after) if after == before => Err(match silent {
+                    None => illustrate(&lab, failure),
+                    Some(why) => Failure::infrastructure(why),
+                }),
                 Ok(_) => Err(Failure::infrastructure(
                     "the run's Redis was started anew in the middle of the check",
                 )),

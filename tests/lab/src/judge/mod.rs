@@ -24,6 +24,7 @@ pub use run::{Job, run_check};
 pub use ticket::Ticket;
 
 pub(crate) use child::run_as_child;
+pub(crate) use run::note_of_declared;
 
 /// The hidden argument that makes a test binary run one check.
 pub(crate) const RUN_CHECK: &str = "--run-check";

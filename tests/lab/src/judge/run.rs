@@ -232,10 +232,8 @@ async fn at_the_limit(job: &Job) -> Report {
 }
 
 async fn broker_is_gone(job: &Job) -> Option<String> {
-    let url = job.brokers.redis.as_deref()?;
     let limit = Duration::from_secs(5).mul_f64(job.patience);
-    let why = brokers::redis_answers(url, limit).await.err()?;
-    Some(format!("the run's Redis does not answer any more: {why}"))
+    brokers::silent(&job.brokers, limit).await
 }
 
 fn blank(job: &Job, verdict: Verdict, message: String) -> Report {
@@ -274,6 +272,12 @@ async fn clean_up(job: &Job, place: &Place, mark: &str) {
         // A broker that is gone holds no keys.
         let _ = brokers::forget_keys(url, mark, Duration::from_secs(10)).await;
     }
+    // What a RabbitMQ holds is known to the proxy alone: nobody can ask for a list.
+    if let Some(url) = &job.brokers.amqp
+        && let Ok(note) = fs::read_to_string(note_of_declared(&place.leftovers()))
+    {
+        let _ = brokers::forget_declared(url, &note, Duration::from_secs(10)).await;
+    }
     if has_containers(&place.leftovers()) {
         let own = |labels: &std::collections::HashMap<String, String>| {
             labels
@@ -282,6 +286,11 @@ async fn clean_up(job: &Job, place: &Place, mark: &str) {
         };
         let _ = brokers::remove_labelled(brokers::CHECK_LABEL, own).await;
     }
+}
+
+/// The file by which a check tells its judge what was declared in the run's RabbitMQ.
+pub(crate) fn note_of_declared(leftovers: &Path) -> PathBuf {
+    leftovers.join("declared")
 }
 
 fn has_containers(leftovers: &Path) -> bool {

@@ -1,0 +1,132 @@
+//! A RabbitMQ that belongs to one check, to be killed and started again.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::container::{ContainerBroker, NoContainer};
+use super::force::Force;
+use super::native_amqp::{self, NativeAmqp};
+use super::own::{CHECK_LABEL, note_of_containers};
+use super::{Rabbit, port, sweep};
+use crate::{Failure, Lab, Outcome};
+
+/// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
+const START: Duration = Duration::from_secs(60);
+
+/// A RabbitMQ for one check alone. The address that a candidate is given stays the same whatever happens
+/// to it, and what is durable survives; everything else is as with [`Rabbit`], to which this
+/// dereferences.
+pub struct OwnRabbit {
+    rabbit: Rabbit,
+    broker: Mutex<Broker>,
+    limit: Duration,
+}
+
+enum Broker {
+    Process(NativeAmqp),
+    Container(ContainerBroker),
+}
+
+impl OwnRabbit {
+    pub(crate) async fn launch(lab: &Lab) -> Result<Self, Failure> {
+        let force = Force::from_env().map_err(|attempt| Failure::infrastructure(attempt.why))?;
+        let limit = START.mul_f64(lab.patience());
+        let mut why = Vec::new();
+        let mut broker = None;
+        if force.allows_process() {
+            match process(lab, limit).await {
+                Ok(rabbit) => broker = Some(Broker::Process(rabbit)),
+                Err(error) => why.push(format!("as a local process: {error}")),
+            }
+        }
+        if broker.is_none() && force.allows_container() {
+            match container(lab, limit).await {
+                Ok(rabbit) => broker = Some(Broker::Container(rabbit)),
+                Err(error) => why.push(format!("in a container: {error}")),
+            }
+        }
+        let Some(broker) = broker else {
+            return Err(Failure::infrastructure(format!(
+                "this check needs a RabbitMQ of its own, and none can be had: {}",
+                why.join("; ")
+            )));
+        };
+        let url = match &broker {
+            Broker::Process(rabbit) => rabbit.url(),
+            Broker::Container(rabbit) => rabbit.amqp_url(),
+        };
+        Ok(OwnRabbit {
+            rabbit: lab.rabbit_at(&url, None)?,
+            broker: Mutex::new(broker),
+            limit,
+        })
+    }
+
+    /// Kills it with SIGKILL, as a crash of the machine would.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when that is not possible; so for [`start`](Self::start).
+    pub async fn kill(&self) -> Outcome {
+        match &mut *self.broker.lock().await {
+            Broker::Process(rabbit) => {
+                rabbit.kill();
+                Ok(())
+            }
+            Broker::Container(rabbit) => rabbit.kill().await.map_err(|why| cannot("kill", &why)),
+        }
+    }
+
+    /// Starts it again after [`kill`](Self::kill), and waits until it answers.
+    pub async fn start(&self) -> Outcome {
+        let started = match &mut *self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.restart(self.limit).await,
+            Broker::Container(rabbit) => match rabbit.start_again().await {
+                Ok(()) => rabbit.amqp_ready(self.limit).await,
+                Err(why) => Err(why),
+            },
+        };
+        started.map_err(|why| cannot("start", &why))
+    }
+}
+
+impl Deref for OwnRabbit {
+    type Target = Rabbit;
+
+    fn deref(&self) -> &Rabbit {
+        &self.rabbit
+    }
+}
+
+fn cannot(what: &str, why: &str) -> Failure {
+    Failure::infrastructure(format!(
+        "the lab cannot {what} this check's own RabbitMQ: {why}"
+    ))
+}
+
+async fn process(lab: &Lab, limit: Duration) -> Result<NativeAmqp, String> {
+    let program =
+        native_amqp::program().ok_or_else(|| "rabbitmq-server is not installed".to_owned())?;
+    let directory = lab.leftovers().join(lab.unique("rabbitmq"));
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+    // It is not in the check's process group. It is found by the check's mark in its environment, and
+    // where that is not possible by its directory, which goes with the check.
+    NativeAmqp::start(&program, &directory, limit).await
+}
+
+async fn container(lab: &Lab, limit: Duration) -> Result<ContainerBroker, String> {
+    // Tells the judge that there may be a container to remove, should this check be killed.
+    std::fs::write(note_of_containers(lab.leftovers()), "")
+        .map_err(|error| format!("cannot write into {}: {error}", lab.leftovers().display()))?;
+    let mut labels = sweep::labels(lab.leftovers());
+    labels.push((CHECK_LABEL.to_owned(), lab.mark().to_owned()));
+    let port = port::free().map_err(|error| format!("there is no free port: {error}"))?;
+    ContainerBroker::amqp_at(&labels, Some(port), limit)
+        .await
+        .map_err(|why| match why {
+            NoContainer::Engine(why) | NoContainer::Image(why) | NoContainer::Broken(why) => why,
+        })
+}
+

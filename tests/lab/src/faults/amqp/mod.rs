@@ -1,0 +1,28 @@
+//! The same for AMQP: a proxy between a candidate and RabbitMQ that reads along frame by frame, and
+//! breaks the connection at a chosen one.
+//!
+//! ```no_run
+//! # use lab::faults::{Action, Trigger};
+//! # use lab::faults::amqp::{AmqpProxy, Frame};
+//! # async fn example() -> std::io::Result<()> {
+//! let proxy = AmqpProxy::start("amqp://127.0.0.1", std::time::Instant::now(), None)?;
+//! // RabbitMQ has stored the third message, and its confirm never arrives.
+//! let lost = proxy.arm(Trigger::reply(Frame::is_confirm).nth(3), Action::CutAfter);
+//! // … run the candidate against `proxy.url()` …
+//! lost.fired().await;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Trigger::request`](super::Trigger::request) looks at what the client sends, and
+//! [`Trigger::reply`](super::Trigger::reply) at what RabbitMQ does. A message is one event, with its
+//! properties and its body, however many frames it comes in.
+
+mod count;
+mod frame;
+mod parse;
+mod proxy;
+mod relay;
+
+pub use count::{most_outstanding, most_unacked};
+pub use frame::{Frame, Message, Side};
+pub use proxy::AmqpProxy;
