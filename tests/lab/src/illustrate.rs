@@ -30,7 +30,7 @@ pub(crate) fn illustrate(lab: &Lab, failure: Failure) -> Failure {
 /// The ids in the text that the history knows, or else those of the last deliveries.
 fn involved(events: &[Event], text: &str) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
-    let words = text.split(|c: char| !c.is_ascii_digit() && c != '-');
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let recent = events
         .iter()
         .rev()

@@ -39,6 +39,8 @@ struct Inner {
     stalls: StallWatch,
     /// Proxy, stream and group of every queue whose wire belongs into the history of a failure.
     watched: Mutex<Vec<(Proxy, String, String)>>,
+    /// The RabbitMQs whose wires do.
+    rabbits: Mutex<Vec<Rabbit>>,
 }
 
 /// What the judge decided about a check's surroundings.
@@ -67,6 +69,7 @@ impl Lab {
                 history: History::new(began),
                 stalls: StallWatch::start()?,
                 watched: Mutex::default(),
+                rabbits: Mutex::default(),
             }),
         })
     }
@@ -139,6 +142,10 @@ impl Lab {
             .watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let rabbits = self.inner.rabbits.lock();
+        for rabbit in rabbits.unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.inner.history.absorb_amqp(rabbit.proxy());
+        }
         // The last queue is the one that a failure is about.
         if let Some((proxy, stream, group)) = watched.last() {
             self.inner.history.absorb(proxy, stream, group);
@@ -179,8 +186,16 @@ impl Lab {
         self.rabbit_at(url, Some(self.note_of_declared()))
     }
 
+    /// A RabbitMQ at `url`, behind a proxy of its own. What that sees belongs into the history of a
+    /// failure.
     pub(crate) fn rabbit_at(&self, url: &str, note: Option<PathBuf>) -> Result<Rabbit, Failure> {
-        Rabbit::new(url, self.inner.began, note, self.deadline())
+        let rabbit = Rabbit::new(url, self.inner.began, note, self.deadline())?;
+        self.inner
+            .rabbits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(rabbit.clone());
+        Ok(rabbit)
     }
 
     /// A RabbitMQ for this check alone, which it may kill and start again. It takes some six seconds to

@@ -7,6 +7,7 @@
 //! judge it: valid, violated with the events that prove it, or unknown when the
 //! history does not tell. Nothing is judged by counting or by the clock alone.
 
+mod amqp;
 mod checkers;
 mod diagram;
 mod picture;
@@ -28,6 +29,7 @@ pub use diagram::diagram;
 pub use picture::picture;
 
 use crate::faults::Proxy;
+use crate::faults::amqp::AmqpProxy;
 use crate::{Code, Failure, Outcome};
 
 /// Something that happened.
@@ -125,6 +127,23 @@ struct Recorded {
     faults: HashSet<(u16, usize)>,
 }
 
+impl Recorded {
+    /// The faults of the proxy at this port, each once.
+    fn add_faults(&mut self, port: u16, faults: Vec<(Duration, String)>) {
+        for (i, (at, text)) in faults.into_iter().enumerate() {
+            if self.faults.insert((port, i)) {
+                self.events.push(Event {
+                    at,
+                    actor: "network".to_owned(),
+                    what: What::Fault(text),
+                    id: String::new(),
+                    detail: String::new(),
+                });
+            }
+        }
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
         History::new(Instant::now())
@@ -192,17 +211,16 @@ impl History {
         recorded
             .wire
             .absorb(port, &log, stream, group, &mut recorded.events);
-        for (i, (at, text)) in faults.into_iter().enumerate() {
-            if recorded.faults.insert((port, i)) {
-                recorded.events.push(Event {
-                    at,
-                    actor: "network".to_owned(),
-                    what: What::Fault(text),
-                    id: String::new(),
-                    detail: String::new(),
-                });
-            }
-        }
+        recorded.add_faults(port, faults);
+    }
+
+    /// Adds what a proxy in front of RabbitMQ has seen of its messages, by their message id: what was
+    /// published, delivered and settled, and the faults that struck. To be called once.
+    pub fn absorb_amqp(&self, proxy: &AmqpProxy) {
+        let (log, faults) = (proxy.log(), proxy.faults());
+        let mut recorded = self.lock();
+        amqp::absorb(&log, &mut recorded.events);
+        recorded.add_faults(proxy.port(), faults);
     }
 
     /// Everything recorded so far, in the order of time. Events of the same moment stay in

@@ -130,6 +130,11 @@ impl AmqpProxy {
         url.into()
     }
 
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.shared.addr.port()
+    }
+
     // The log
 
     /// Everything seen so far, in order.
