@@ -7,6 +7,7 @@
 mod depot;
 mod stage_1_topology;
 mod stage_2_submit;
+mod stage_3_work;
 
 fn main() -> std::process::ExitCode {
     let both = lab::brokers::Wanted {
@@ -18,5 +19,6 @@ fn main() -> std::process::ExitCode {
         .brokers(both)
         .stage("stage_1_topology", stage_1_topology::checks())
         .stage("stage_2_submit", stage_2_submit::checks())
+        .stage("stage_3_work", stage_3_work::checks())
         .main()
 }
