@@ -9,6 +9,7 @@ mod stage_1_topology;
 mod stage_2_submit;
 mod stage_3_work;
 mod stage_4_retry;
+mod stage_5_crash;
 
 fn main() -> std::process::ExitCode {
     let both = lab::brokers::Wanted {
@@ -22,5 +23,6 @@ fn main() -> std::process::ExitCode {
         .stage("stage_2_submit", stage_2_submit::checks())
         .stage("stage_3_work", stage_3_work::checks())
         .stage("stage_4_retry", stage_4_retry::checks())
+        .stage("stage_5_crash", stage_5_crash::checks())
         .main()
 }

@@ -632,7 +632,12 @@ async fn a_copy_that_is_back_at_once_is_worked(lab: Lab) -> Outcome {
         Action::Hold,
     );
     let (first, second) = (Floor::new(), Floor::new());
-    let slow_worker = slow.work_with(patient(&slow, 3), first.handlers());
+    // One place, which the task holds: the copy goes to the other worker.
+    let options = Work {
+        concurrency: 1,
+        ..patient(&slow, 3)
+    };
+    let slow_worker = slow.work_with(options, first.handlers());
     let id = submitter.submit(task("flaky")).await?.id;
     lab.eventually("the copy to be published", || async {
         Ok(held.has_fired().then_some(()))
