@@ -42,7 +42,11 @@ fn retries(log: &[Frame], depot: &Depot) -> Vec<(String, Option<i64>)> {
         .filter(|(publish, _)| publish.routing_key.as_str().starts_with(&prefix))
         .map(|(publish, message)| {
             (
-                publish.routing_key.as_str().trim_start_matches(&prefix).to_owned(),
+                publish
+                    .routing_key
+                    .as_str()
+                    .trim_start_matches(&prefix)
+                    .to_owned(),
                 number(message.header("x-attempts")),
             )
         })
@@ -132,7 +136,9 @@ async fn a_wait_queue_gives_back_what_it_was_given(lab: Lab) -> Outcome {
 }
 
 async fn a_wait_queue_that_differs_is_named(lab: Lab) -> Outcome {
-    lab.promise("a wait queue that is there with other arguments is `Error::Declared`, with its name");
+    lab.promise(
+        "a wait queue that is there with other arguments is `Error::Declared`, with its name",
+    );
     let depot = Depot::new(&lab).await?;
     let delay = Duration::from_millis(70);
     let name = depot.names.wait_queue(delay);
@@ -147,7 +153,9 @@ async fn a_wait_queue_that_differs_is_named(lab: Lab) -> Outcome {
     match declare_wait(&channel(&depot).await?, &depot.names, delay).await {
         Err(task_queue::Error::Declared { what, .. }) if what.contains(&name) => Ok(()),
         Err(other) => fail!("`declare_wait` failed with: {other}; the queue `{name}` differs"),
-        Ok(_) => fail!("`declare_wait` succeeded although the queue `{name}` is there with other arguments"),
+        Ok(_) => fail!(
+            "`declare_wait` succeeded although the queue `{name}` is there with other arguments"
+        ),
     }
 }
 
@@ -168,7 +176,9 @@ async fn a_task_that_fails_is_tried_again(lab: Lab) -> Outcome {
         floor.attempts(&id)
     );
     ensure!(
-        status.attempts == 3 && status.error.is_none() && status.result == Some(json!({"attempt": 3})),
+        status.attempts == 3
+            && status.error.is_none()
+            && status.result == Some(json!({"attempt": 3})),
         "it succeeded in its third attempt: {}, result {:?}",
         describe(&status),
         status.result
@@ -192,10 +202,11 @@ async fn after_exactly_so_many_attempts_it_is_dead_lettered(lab: Lab) -> Outcome
         let id = submitter.submit(task("fail")).await?.id;
         let ended = depot.until(&id, State::Failed).await;
         let calls = floor.attempts(&id);
-        let redelivered = depot
-            .rabbit
-            .proxy()
-            .count(|frame| frame.deliver().is_some_and(|(deliver, _)| deliver.redelivered));
+        let redelivered = depot.rabbit.proxy().count(|frame| {
+            frame
+                .deliver()
+                .is_some_and(|(deliver, _)| deliver.redelivered)
+        });
         let code = (redelivered > 2).then_some("TQ02");
         let status = ended.map_err(|failure| {
             failure.code_if(code).also(format!(
@@ -260,7 +271,9 @@ async fn a_dead_letter_is_the_message_that_was_sent(lab: Lab) -> Outcome {
     );
     let reason = text(message.header("x-reason"));
     ensure!(
-        reason.as_deref().is_some_and(|reason| reason.contains("no luck today")),
+        reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains("no luck today")),
         "TQ17",
         "the dead letter has the header `x-reason` {reason:?}; the last attempt failed with \"no luck today\""
     );
@@ -303,7 +316,9 @@ async fn delays_grow_with_a_queue_for_each(lab: Lab) -> Outcome {
         "a copy has a time to live of its own (`expiration`): behind one that lives longer it waits for that one"
     );
     let seen = retries(&log, &depot);
-    let hot = log.iter().any(|frame| frame.settles().is_some_and(|(_, _, requeue)| requeue));
+    let hot = log
+        .iter()
+        .any(|frame| frame.settles().is_some_and(|(_, _, requeue)| requeue));
     ensure!(
         seen.len() == 4,
         hot.then_some("TQ02"),
@@ -427,7 +442,11 @@ async fn a_task_that_waits_takes_no_place(lab: Lab) -> Outcome {
     }
     let id = submitter.submit(task("quick")).await?.id;
     depot.until(&id, State::Succeeded).await?;
-    ensure!(floor.began().len() == 4, "the handler was called for {:?}", floor.began());
+    ensure!(
+        floor.began().len() == 4,
+        "the handler was called for {:?}",
+        floor.began()
+    );
     // And the worker holds nothing any more.
     lab.eventually("all deliveries to be acknowledged", || async {
         let log = depot.rabbit.proxy().log();
@@ -465,7 +484,10 @@ async fn between_attempts_it_is_queued_with_the_last_error(lab: Lab) -> Outcome 
         "{}",
         describe(&status)
     );
-    ensure!(depot.done().await?.is_empty(), "it is among those that have ended");
+    ensure!(
+        depot.done().await?.is_empty(),
+        "it is among those that have ended"
+    );
     Ok(())
 }
 
@@ -530,7 +552,14 @@ async fn the_copy_is_confirmed_before_the_message_is_acknowledged(lab: Lab) -> O
     lab.promise("the copy for the next attempt is confirmed before the message is acknowledged");
     let depot = Depot::new(&lab).await?;
     let retry = is_retry(&depot);
-    confirmed_first(&depot, "flaky", retry, "TQ15", "the copy for its next attempt").await
+    confirmed_first(
+        &depot,
+        "flaky",
+        retry,
+        "TQ15",
+        "the copy for its next attempt",
+    )
+    .await
 }
 
 /// Ends well although the connection is lost at such a message.
@@ -557,9 +586,9 @@ async fn survives(
         })
         .await?;
         depot.until(&id, ended).await.map_err(|failure| {
-            failure
-                .code(code)
-                .also(format!("the connection was lost when it was published ({action:?})"))
+            failure.code(code).also(format!(
+                "the connection was lost when it was published ({action:?})"
+            ))
         })?;
         if ended == State::Failed {
             let letter = depot.dead_letter().await;
@@ -595,7 +624,9 @@ async fn a_dead_letter_is_confirmed_before_the_message_is_acknowledged(lab: Lab)
 }
 
 async fn a_dead_letter_that_is_lost_is_sent_again(lab: Lab) -> Outcome {
-    lab.promise("when the connection is lost while a dead letter is published, it is published again");
+    lab.promise(
+        "when the connection is lost while a dead letter is published, it is published again",
+    );
     survives(
         &lab,
         "wrong",
@@ -649,7 +680,9 @@ async fn a_copy_that_is_back_at_once_is_worked(lab: Lab) -> Outcome {
     let ended = depot.until(&id, State::Succeeded).await;
     slow.redis.proxy().stall(false);
     ended.map_err(|failure| {
-        failure.also("its copy came back to another worker before the first one had written that it waits")
+        failure.also(
+            "its copy came back to another worker before the first one had written that it waits",
+        )
     })?;
     slow_worker.stop().await?;
     watch.disarm();
@@ -659,7 +692,9 @@ async fn a_copy_that_is_back_at_once_is_worked(lab: Lab) -> Outcome {
 }
 
 async fn what_is_permanent_is_not_tried_again(lab: Lab) -> Outcome {
-    lab.promise("a permanent failure is not tried again: its dead letter is there after one attempt");
+    lab.promise(
+        "a permanent failure is not tried again: its dead letter is there after one attempt",
+    );
     let depot = Depot::new(&lab).await?;
     let floor = Floor::new();
     let submitter = depot.submitter().await?;

@@ -124,9 +124,10 @@ async fn a_worker_that_was_paused_changes_nothing(lab: Lab) -> Outcome {
     until_began(&lab, &paused, 1).await?;
     paused.pause();
     let floor = Floor::new();
-    let handlers = floor
-        .handlers()
-        .on("sleep", floor.handler(|_| async { Ok(json!("the other's")) }));
+    let handlers = floor.handlers().on(
+        "sleep",
+        floor.handler(|_| async { Ok(json!("the other's")) }),
+    );
     let _other = depot.work_with(depot.work_options(), handlers);
     let status = depot.until(&id, State::Succeeded).await?;
     ensure!(
@@ -242,7 +243,10 @@ async fn what_is_no_task_is_dead_lettered_at_once(lab: Lab) -> Outcome {
     let mut left: Vec<&[u8]> = bad.to_vec();
     while !left.is_empty() {
         let letter = depot.dead_letter().await.map_err(|failure| {
-            let missing: Vec<_> = left.iter().map(|body| String::from_utf8_lossy(body)).collect();
+            let missing: Vec<_> = left
+                .iter()
+                .map(|body| String::from_utf8_lossy(body))
+                .collect();
             failure.code("TQ17").also(format!("of {missing:?}"))
         })?;
         let body = &letter.message.body;
@@ -331,14 +335,23 @@ async fn a_worker_that_dies_before_the_dead_letter_leaves_it_to_others(lab: Lab)
     let exchange = depot.names.dead_exchange();
     let flags = flags(&["--attempts", "1"]);
     let task = NewTask::new("fail", json!({"reason": "no luck today"}));
-    let id = killed_at(&depot, task, move |frame| frame.is_publish_to(&exchange), &flags).await?;
+    let id = killed_at(
+        &depot,
+        task,
+        move |frame| frame.is_publish_to(&exchange),
+        &flags,
+    )
+    .await?;
     let _worker = depot.worker(&flags)?;
     let letter = depot.dead_letter().await.map_err(|failure| {
         failure.code("TQ17").also(format!(
             "its worker had given the task {id} up, and was killed before the dead letter was out"
         ))
     })?;
-    ensure!(letter.message.id() == id, "another dead letter came: {letter:?}");
+    ensure!(
+        letter.message.id() == id,
+        "another dead letter came: {letter:?}"
+    );
     depot.until(&id, State::Failed).await?;
     depot.ended_once(&[id], State::Failed).await
 }
@@ -472,8 +485,12 @@ async fn a_connection_to_rabbitmq_may_be_lost_at_any_point(lab: Lab) -> Outcome 
                 let arm = |depot: &Depot| {
                     let proxy = depot.rabbit.proxy();
                     match side {
-                        Side::Client => proxy.arm(Trigger::request(matches).nth(n), Action::CutAfter),
-                        Side::Broker => proxy.arm(Trigger::reply(matches).nth(n), Action::CutBefore),
+                        Side::Client => {
+                            proxy.arm(Trigger::request(matches).nth(n), Action::CutAfter)
+                        }
+                        Side::Broker => {
+                            proxy.arm(Trigger::reply(matches).nth(n), Action::CutBefore)
+                        }
                     }
                 };
                 let place = match side {

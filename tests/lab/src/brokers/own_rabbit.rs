@@ -9,7 +9,7 @@ use super::container::{ContainerBroker, NoContainer};
 use super::force::Force;
 use super::native_amqp::{self, NativeAmqp};
 use super::own::{CHECK_LABEL, note_of_containers};
-use super::{Rabbit, port, sweep};
+use super::{Direct, Rabbit, port, sweep};
 use crate::{Failure, Lab, Outcome};
 
 /// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
@@ -58,7 +58,7 @@ impl OwnRabbit {
             Broker::Container(rabbit) => rabbit.amqp_url(),
         };
         Ok(OwnRabbit {
-            rabbit: lab.rabbit_at(&url, None)?,
+            rabbit: lab.rabbit_at(&url, None, Direct::default())?,
             broker: Mutex::new(broker),
             limit,
         })
@@ -129,4 +129,3 @@ async fn container(lab: &Lab, limit: Duration) -> Result<ContainerBroker, String
             NoContainer::Engine(why) | NoContainer::Image(why) | NoContainer::Broken(why) => why,
         })
 }
-

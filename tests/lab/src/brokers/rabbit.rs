@@ -31,8 +31,11 @@ struct Inner {
     upstream: String,
     proxy: AmqpProxy,
     limit: Duration,
-    direct: Mutex<Option<Connection>>,
+    direct: Direct,
 }
+
+/// The lab's own connection, opened when it is needed. All that a check has of one RabbitMQ share it.
+pub(crate) type Direct = Arc<Mutex<Option<Connection>>>;
 
 /// What RabbitMQ says of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,7 @@ impl Rabbit {
         began: std::time::Instant,
         note: Option<PathBuf>,
         limit: Duration,
+        direct: Direct,
     ) -> Result<Self, Failure> {
         let proxy = AmqpProxy::start(upstream, began, note).map_err(|error| {
             Failure::infrastructure(format!(
@@ -73,7 +77,7 @@ impl Rabbit {
                 upstream: upstream.to_owned(),
                 proxy,
                 limit,
-                direct: Mutex::default(),
+                direct,
             }),
         })
     }
@@ -172,7 +176,12 @@ impl Rabbit {
             ..QueueDeclareOptions::default()
         };
         let channel = self.direct().await?;
-        difference(channel.queue_declare(name.into(), options, arguments).await.map(drop))
+        difference(
+            channel
+                .queue_declare(name.into(), options, arguments)
+                .await
+                .map(drop),
+        )
     }
 
     /// The same for an exchange: durable, of this kind, without arguments.
@@ -225,7 +234,13 @@ impl Rabbit {
             ..BasicPublishOptions::default()
         };
         let sent = channel
-            .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
+            .basic_publish(
+                exchange.into(),
+                routing_key.into(),
+                options,
+                body,
+                properties,
+            )
             .await;
         let confirmed = match sent {
             Ok(confirm) => confirm.await,

@@ -176,15 +176,26 @@ mod tests {
                 parser.feed(part);
                 units.extend(std::iter::from_fn(|| parser.next()));
             }
-            let [Unit::Raw(greeting), Unit::Raw(beat), Unit::Method { bytes, channel, message, .. }] =
-                &units[..]
+            let [
+                Unit::Raw(greeting),
+                Unit::Raw(beat),
+                Unit::Method {
+                    bytes,
+                    channel,
+                    message,
+                    ..
+                },
+            ] = &units[..]
             else {
                 panic!("cut at {cut}: {units:?}");
             };
             assert_eq!((greeting.len(), beat.as_slice()), (8, &heartbeat[..]));
             assert_eq!((*channel, bytes.as_slice()), (1, &publish()[..]));
             let message = message.as_ref().expect("a message");
-            assert_eq!((message.is_persistent(), message.body.as_slice()), (true, &b"hi"[..]));
+            assert_eq!(
+                (message.is_persistent(), message.body.as_slice()),
+                (true, &b"hi"[..])
+            );
         }
     }
 }
