@@ -17,8 +17,8 @@ use url::Url;
 
 use super::super::proxy::{Control, Running, reset};
 use super::super::trigger::Armory;
-use super::super::{Action, Fault, Trigger};
-use super::{Frame, relay};
+use super::super::{Action, Fault};
+use super::{Frame, Trigger, relay};
 
 /// About how much a log may hold, in bytes of bodies and a few hundred for each frame.
 const MOST_MEMORY: usize = 256 << 20;
@@ -176,7 +176,7 @@ impl AmqpProxy {
 
     /// Arms a fault: at the event of `trigger`, do `action`. With [`Action::CutAfter`] what a client
     /// sends reaches RabbitMQ, and the client hears nothing any more; what RabbitMQ sends is swallowed.
-    pub fn arm(&self, trigger: Trigger<Frame>, action: Action) -> Fault {
+    pub fn arm(&self, trigger: Trigger, action: Action) -> Fault {
         self.shared.armory.arm(trigger, action)
     }
 
