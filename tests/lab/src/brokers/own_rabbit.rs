@@ -1,13 +1,14 @@
-//! A RabbitMQ that belongs to one check, to be killed and started again.
+//! A RabbitMQ that belongs to one check, to be killed, stopped, paused and started again.
 
 use std::ops::Deref;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
 use super::container::{ContainerBroker, NoContainer};
 use super::force::Force;
-use super::native_amqp::{self, NativeAmqp};
+use super::native_amqp::{self, NativeAmqp, Settings};
 use super::own::{CHECK_LABEL, note_of_containers};
 use super::{Rabbit, port, sweep};
 use crate::{Failure, Lab, Outcome};
@@ -64,10 +65,11 @@ impl OwnRabbit {
         })
     }
 
-    /// Kills it with SIGKILL, as a crash of the machine would.
+    /// Kills it with SIGKILL, as a crash of the machine would. Until it is [started](Self::start) again,
+    /// candidates find their connections closed and new ones refused.
     ///
     /// # Errors
-    /// [`Failure::infrastructure`] when that is not possible; so for [`start`](Self::start).
+    /// [`Failure::infrastructure`] when that is not possible; so for all that follow.
     pub async fn kill(&self) -> Outcome {
         match &mut *self.broker.lock().await {
             Broker::Process(rabbit) => {
@@ -78,16 +80,52 @@ impl OwnRabbit {
         }
     }
 
-    /// Starts it again after [`kill`](Self::kill), and waits until it answers.
+    /// Stops it as an operator does: it tells its clients that it goes (320, `CONNECTION_FORCED`), and
+    /// closes its files.
+    pub async fn stop(&self) -> Outcome {
+        let stopped = match &mut *self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.stop().await,
+            Broker::Container(rabbit) => rabbit.stop().await,
+        };
+        stopped.map_err(|why| cannot("stop", &why))
+    }
+
+    /// Starts it after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port, and waits until it
+    /// answers. Durable queues are there again, with the messages that it had confirmed. One that runs is
+    /// left as it is.
     pub async fn start(&self) -> Outcome {
         let started = match &mut *self.broker.lock().await {
-            Broker::Process(rabbit) => rabbit.restart(self.limit).await,
+            Broker::Process(rabbit) => rabbit.restart().await,
             Broker::Container(rabbit) => match rabbit.start_again().await {
                 Ok(()) => rabbit.amqp_ready(self.limit).await,
                 Err(why) => Err(why),
             },
         };
         started.map_err(|why| cannot("start", &why))
+    }
+
+    /// [`stop`](Self::stop) and [`start`](Self::start).
+    pub async fn restart(&self) -> Outcome {
+        self.stop().await?;
+        self.start().await
+    }
+
+    /// Pauses it: connections stay open, and nothing is answered.
+    pub async fn pause(&self) -> Outcome {
+        let paused = match &*self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.signal(Signal::SIGSTOP),
+            Broker::Container(rabbit) => rabbit.pause().await,
+        };
+        paused.map_err(|why| cannot("pause", &why))
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub async fn resume(&self) -> Outcome {
+        let resumed = match &*self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.signal(Signal::SIGCONT),
+            Broker::Container(rabbit) => rabbit.resume().await,
+        };
+        resumed.map_err(|why| cannot("resume", &why))
     }
 }
 
@@ -111,9 +149,15 @@ async fn process(lab: &Lab, limit: Duration) -> Result<NativeAmqp, String> {
     let directory = lab.leftovers().join(lab.unique("rabbitmq"));
     std::fs::create_dir_all(&directory)
         .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-    // It is not in the check's process group. It is found by the check's mark in its environment, and
-    // where that is not possible by its directory, which goes with the check.
-    NativeAmqp::start(&program, &directory, limit).await
+    // It is in no process group of the check's. The judge, or what is left of the check if the judge is
+    // gone, finds it where it is written down.
+    let settings = Settings {
+        program,
+        directory,
+        home: lab.leftovers().to_owned(),
+        limit,
+    };
+    NativeAmqp::start(settings).await
 }
 
 async fn container(lab: &Lab, limit: Duration) -> Result<ContainerBroker, String> {
@@ -129,4 +173,3 @@ async fn container(lab: &Lab, limit: Duration) -> Result<ContainerBroker, String
             NoContainer::Engine(why) | NoContainer::Image(why) | NoContainer::Broken(why) => why,
         })
 }
-

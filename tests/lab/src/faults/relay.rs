@@ -212,7 +212,8 @@ impl Relay {
         let mut cut = None;
         let mut fired = None;
         if let Some((action, state)) = fault {
-            self.shared.note(action.describe(&exchange.name(), Phase::Request));
+            self.shared
+                .note(action.describe(&exchange.name(), Phase::Request));
             match action {
                 Action::CutBefore => {
                     self.requests.pass_on_until(begin, &mut self.to_broker);
@@ -378,7 +379,8 @@ impl Relay {
         seen.reply = Some(reply.clone());
         seen.replied = Some(now);
         let (action, state) = self.shared.armory.strike(Phase::Reply, &seen)?;
-        self.shared.note(action.describe(&seen.name(), Phase::Reply));
+        let half = format!("the reply of {}", seen.name());
+        self.shared.note(action.describe(&half, Phase::Reply));
         Some((action, state))
     }
 

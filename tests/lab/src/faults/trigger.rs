@@ -95,11 +95,8 @@ pub enum Action {
 }
 
 impl Action {
-    pub(super) fn describe(self, name: &str, phase: Phase) -> String {
-        let half = match phase {
-            Phase::Request => name.to_owned(),
-            Phase::Reply => format!("the reply of {name}"),
-        };
+    /// What it does to this `half` of an exchange, in words.
+    pub(super) fn describe(self, half: &str, phase: Phase) -> String {
         match self {
             Action::CutBefore if phase == Phase::Request => format!("cut before {half}"),
             Action::CutBefore | Action::CutAfter => format!("cut, {half} lost"),

@@ -18,12 +18,15 @@
 //! properties and its body, however many frames it comes in.
 
 mod count;
+mod ending;
 mod frame;
+mod log;
+mod notes;
 mod parse;
 mod proxy;
 mod relay;
 
-pub use count::{most_outstanding, most_unacked};
+pub use count::{most_outstanding, most_unacked, most_unacked_on_one_connection};
 pub use frame::{Frame, Message, Side};
 pub use proxy::AmqpProxy;
 

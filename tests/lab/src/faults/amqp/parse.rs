@@ -87,8 +87,8 @@ impl Parser {
             _ => 0,
         };
         let ends_well = |last: &u8| first == b'A' || *last == END;
-        let is_frame = (1..=LONGEST).contains(&length)
-            && rest.get(length - 1).is_none_or(ends_well);
+        let is_frame =
+            (1..=LONGEST).contains(&length) && rest.get(length - 1).is_none_or(ends_well);
         self.opaque |= !is_frame;
         let length = if self.opaque { rest.len() } else { length };
         let frame = rest.get(..length)?.to_vec();
@@ -257,14 +257,24 @@ mod tests {
     #[test]
     fn what_is_published_is_read() {
         let units = read(&[&publish(7, &[]).concat()]);
-        let [Unit::Method { method, message: Some(message), .. }] = &units[..] else {
+        let [
+            Unit::Method {
+                method,
+                message: Some(message),
+                ..
+            },
+        ] = &units[..]
+        else {
             panic!("{units:?}");
         };
         assert!(message.is_persistent() && message.body.is_empty());
         let AMQPClass::Basic(basic::AMQPMethod::Publish(publish)) = method else {
             panic!("{method:?}");
         };
-        assert_eq!((publish.exchange.as_str(), publish.routing_key.as_str()), ("e", "k"));
+        assert_eq!(
+            (publish.exchange.as_str(), publish.routing_key.as_str()),
+            ("e", "k")
+        );
         assert!(publish.mandatory);
     }
 
@@ -273,7 +283,10 @@ mod tests {
         let (one, two) = (publish(1, &[b"one"]), publish(2, &[b"two"]));
         let mixed = [&one[0], &two[0], &two[1], &one[1], &two[2], &one[2]];
         let mixed = mixed.map(|frame| frame.as_slice()).concat();
-        assert_eq!(bodies(&read(&[&mixed])), [(2, &b"two"[..]), (1, &b"one"[..])]);
+        assert_eq!(
+            bodies(&read(&[&mixed])),
+            [(2, &b"two"[..]), (1, &b"one"[..])]
+        );
     }
 
     #[test]
