@@ -16,6 +16,11 @@ use crate::{Failure, Lab, Outcome};
 /// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
 const START: Duration = Duration::from_secs(60);
 
+/// How long a quorum queue has to be there before a SIGKILL. RabbitMQ 3.10 notes on disk that there is one
+/// only about a second after it was declared; killed before that, the queue comes back without the messages
+/// that it had confirmed, which is nobody's mistake but its own.
+const NOTED: Duration = Duration::from_secs(3);
+
 /// A RabbitMQ for one check alone. The address that a candidate is given stays the same whatever happens
 /// to it, and what is durable survives; everything else is as with [`Rabbit`], to which this
 /// dereferences.
@@ -23,6 +28,7 @@ pub struct OwnRabbit {
     rabbit: Rabbit,
     broker: Mutex<Broker>,
     limit: Duration,
+    noted: Duration,
 }
 
 enum Broker {
@@ -62,15 +68,22 @@ impl OwnRabbit {
             rabbit: lab.rabbit_at(&url, None)?,
             broker: Mutex::new(broker),
             limit,
+            noted: NOTED.mul_f64(lab.patience()),
         })
     }
 
     /// Kills it with SIGKILL, as a crash of the machine would. Until it is [started](Self::start) again,
     /// candidates find their connections closed and new ones refused.
     ///
+    /// If a queue was first declared through the proxy less than three seconds ago, it waits for these to
+    /// pass: before, RabbitMQ itself may lose what such a queue holds.
+    ///
     /// # Errors
     /// [`Failure::infrastructure`] when that is not possible; so for all that follow.
     pub async fn kill(&self) -> Outcome {
+        if let Some(ago) = self.rabbit.proxy().last_new_queue() {
+            tokio::time::sleep(self.noted.saturating_sub(ago)).await;
+        }
         match &mut *self.broker.lock().await {
             Broker::Process(rabbit) => {
                 rabbit.kill();

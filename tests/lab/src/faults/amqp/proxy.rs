@@ -1,5 +1,6 @@
 //! The proxy as a check sees it: an address, a log and a box of faults.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -153,6 +154,19 @@ impl AmqpProxy {
     /// the candidate sent hundreds of thousands, or hundreds of megabytes.
     pub fn unrecorded(&self) -> usize {
         self.shared.log().unrecorded()
+    }
+
+    /// How long ago a client declared a queue that none had declared before.
+    pub(crate) fn last_new_queue(&self) -> Option<Duration> {
+        let at = self.with_log(|log| {
+            let mut names = HashSet::new();
+            let declares = log.iter().filter(|frame| {
+                let declare = frame.declares_queue();
+                declare.is_some_and(|it| names.insert(it.queue.clone()))
+            });
+            declares.last().map(|frame| frame.at)
+        });
+        at.map(|at| self.shared.now().saturating_sub(at))
     }
 
     /// Writes a name down as if a client had declared it.
