@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lab::faults::amqp::{Frame, most_outstanding};
-use lab::faults::{Action, Trigger};
+use lab::faults::Action;
+use lab::faults::amqp::{Frame, Trigger, most_outstanding};
 use lab::{Check, Failure, Lab, Outcome, ensure, fail};
 use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::AMQPValue;

@@ -152,6 +152,11 @@ impl ContainerBroker {
         .await
     }
 
+    /// SIGTERM, and SIGKILL for what has not ended in time. The container stays, with its files.
+    pub(crate) async fn stop(&self) -> Result<(), String> {
+        self.container.stop().await.map_err(|error| chain(&error))
+    }
+
     pub(crate) async fn start_again(&self) -> Result<(), String> {
         self.container.start().await.map_err(|error| chain(&error))
     }

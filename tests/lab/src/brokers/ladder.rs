@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::container::{AMQP_IMAGE, ContainerBroker, NoContainer, REDIS_IMAGE, RedisSettings};
 use super::force::Force;
 use super::native_amqp::{self, NativeAmqp};
-use super::native_redis::{NativeRedis, Settings};
+use super::native_redis::{self, NativeRedis};
 use super::sweep::Home;
 use super::url::{address_of, masked};
 use super::{Attempt, How, Served, Unavailable, health, mend};
@@ -125,35 +125,35 @@ impl Broker {
         std::fs::create_dir_all(&directory).map_err(|error| {
             self.no_process(format!("cannot make {}: {error}", directory.display()))
         })?;
-        let (running, pid, group, sign) = match self {
+        match self {
             Broker::Redis => {
-                let settings = Settings {
+                let redis = NativeRedis::start(native_redis::Settings {
                     program,
                     directory,
                     durable: false,
                     die_with_parent: true,
                     limit: self.limit(),
-                };
-                let redis = NativeRedis::start(settings)
-                    .await
-                    .map_err(|why| self.no_process(why))?;
-                let (pid, sign) = (redis.pid(), format!(":{}", redis.port()));
-                (Running::Redis(redis), pid, false, sign)
+                });
+                let redis = redis.await.map_err(|why| self.no_process(why))?;
+                let sign = format!(":{}", redis.port());
+                let noted = home.write_down(redis.pid(), false, &sign);
+                noted.map_err(|error| {
+                    let home = home.path().display();
+                    self.no_process(format!("cannot write into {home}: {error}"))
+                })?;
+                Ok(Running::Redis(redis))
             }
             Broker::Amqp => {
-                let amqp = NativeAmqp::start(&program, &directory, self.limit()).await;
-                let amqp = amqp.map_err(|why| self.no_process(why))?;
-                let pid = amqp.group();
-                (Running::Amqp(amqp), pid, true, "epmd".to_owned())
+                let amqp = NativeAmqp::start(native_amqp::Settings {
+                    program,
+                    directory,
+                    home: home.path().to_owned(),
+                    limit: self.limit(),
+                });
+                let amqp = amqp.await.map_err(|why| self.no_process(why))?;
+                Ok(Running::Amqp(amqp))
             }
-        };
-        home.write_down(pid, group, &sign).map_err(|error| {
-            self.no_process(format!(
-                "cannot write into {}: {error}",
-                home.path().display()
-            ))
-        })?;
-        Ok(running)
+        }
     }
 
     fn no_container(self, why: NoContainer) -> Attempt {

@@ -54,3 +54,4 @@ pub(crate) use container::remove_labelled;
 pub(crate) use health::{forget_keys, redis_answers, silent};
 pub(crate) use own::{CHECK_LABEL, note_of_containers};
 pub(crate) use rabbit::{Direct, forget_declared};
+pub(crate) use sweep::end_processes;

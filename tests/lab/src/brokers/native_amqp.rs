@@ -6,20 +6,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::{health, port};
+use super::{health, port, sweep};
 
 /// A `rabbitmq-server` of ours, with a node name, ports, directories and a port mapper of its
 /// own, so that it neither meets nor disturbs another one. Dropping it kills it.
 pub(crate) struct NativeAmqp {
-    program: PathBuf,
-    directory: PathBuf,
+    settings: Settings,
     /// For clients, between nodes, of the port mapper.
     ports: [u16; 3],
     server: Child,
     mapper: Child,
+    /// Its processes were waited for: their numbers may be others' by now.
+    is_gone: bool,
+}
+
+/// How it is to run.
+pub(crate) struct Settings {
+    pub(crate) program: PathBuf,
+    /// For its files; made by the caller, who also removes it.
+    pub(crate) directory: PathBuf,
+    /// The directory where its processes are [written down](sweep::write_down), to be killed by others
+    /// should this process be.
+    pub(crate) home: PathBuf,
+    /// How long a start, or an end, may take.
+    pub(crate) limit: Duration,
 }
 
 /// Distributions put a script on the PATH that changes to the user `rabbitmq`, who may not write
@@ -40,59 +53,87 @@ pub(crate) fn program() -> Option<PathBuf> {
 }
 
 impl NativeAmqp {
-    /// Starts one with its files in `directory`, and waits until it answers.
-    pub(crate) async fn start(
-        program: &Path,
-        directory: &Path,
-        limit: Duration,
-    ) -> Result<Self, String> {
+    /// Starts one on free ports, and waits until it answers.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, String> {
         let ports = (|| Ok::<_, std::io::Error>([port::free()?, port::free()?, port::free()?]))();
         let ports = ports.map_err(|error| format!("there are no free ports: {error}"))?;
-        let (mapper, server) = launch(program, directory, ports)?;
+        let (mapper, server) = launch(&settings, ports)?;
         let mut amqp = NativeAmqp {
-            program: program.to_owned(),
-            directory: directory.to_owned(),
+            settings,
             ports,
             server,
             mapper,
+            is_gone: false,
         };
-        amqp.ready(limit).await?;
+        amqp.ready().await?;
         Ok(amqp)
     }
 
     /// SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
-        // The server is a script with an emulator and its helpers below it.
-        if let Ok(group) = i32::try_from(self.group()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        if self.is_gone {
+            return;
         }
+        // The server is a script with an emulator and its helpers below it.
+        let _ = self.signal(Signal::SIGKILL);
         let _ = self.server.wait();
         let _ = self.mapper.wait();
+        self.is_gone = true;
     }
 
-    /// Starts it again after [`kill`](Self::kill), on the same ports and with the same files, and waits
-    /// until it answers.
-    pub(crate) async fn restart(&mut self, limit: Duration) -> Result<(), String> {
-        let (mapper, server) = launch(&self.program, &self.directory, self.ports)?;
-        (self.mapper, self.server) = (mapper, server);
-        self.ready(limit).await
+    /// SIGTERM: it says good-bye to its clients and closes its files. What has not ended in time is killed.
+    pub(crate) async fn stop(&mut self) -> Result<(), String> {
+        if !self.has_ended() {
+            // One that is paused hears nothing.
+            self.signal(Signal::SIGCONT)?;
+            let script = i32::try_from(self.server.id()).map_err(|error| error.to_string())?;
+            let sent = kill(Pid::from_raw(script), Signal::SIGTERM);
+            sent.map_err(|error| format!("cannot send it SIGTERM: {error}"))?;
+            let start = tokio::time::Instant::now();
+            while !self.has_ended() && start.elapsed() < self.settings.limit {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self.kill();
+        Ok(())
+    }
+
+    /// Starts it again after its end, on the same ports and with the same files, and waits until it
+    /// answers.
+    pub(crate) async fn restart(&mut self) -> Result<(), String> {
+        if self.has_ended() {
+            self.kill();
+            (self.mapper, self.server) = launch(&self.settings, self.ports)?;
+            self.is_gone = false;
+        }
+        self.ready().await
+    }
+
+    /// SIGSTOP or SIGCONT for all its processes.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        if self.is_gone {
+            return Err("it does not run".to_owned());
+        }
+        let group = i32::try_from(self.mapper.id()).map_err(|error| error.to_string())?;
+        killpg(Pid::from_raw(group), signal)
+            .map_err(|error| format!("cannot send it {signal}: {error}"))
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.server.try_wait(), Ok(None))
     }
 
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports[0])
     }
 
-    /// The group of all its processes. Its first one is the port mapper.
-    pub(crate) fn group(&self) -> u32 {
-        self.mapper.id()
-    }
-
-    async fn ready(&mut self, limit: Duration) -> Result<(), String> {
-        let start = tokio::time::Instant::now();
+    async fn ready(&mut self) -> Result<(), String> {
+        let (start, limit) = (tokio::time::Instant::now(), self.settings.limit);
         let address = format!("127.0.0.1:{}", self.ports[0]);
         loop {
             if let Ok(Some(status)) = self.server.try_wait() {
-                let log = std::fs::read_to_string(log_file(&self.directory)).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(log_file(&self.settings.directory)).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
                 let tail = lines[lines.len().saturating_sub(5)..].join(" / ");
                 return Err(format!("rabbitmq-server ended at once ({status}): {tail}"));
@@ -116,19 +157,23 @@ impl Drop for NativeAmqp {
     }
 }
 
-/// The port mapper and the server, in a process group of their own.
-fn launch(program: &Path, directory: &Path, ports: [u16; 3]) -> Result<(Child, Child), String> {
+/// The port mapper and the server, in a process group of their own, whose first is the mapper.
+fn launch(settings: &Settings, ports: [u16; 3]) -> Result<(Child, Child), String> {
     // Erlang would start a port mapper by itself, as a daemon that nobody ever stops.
     // One that runs already is used instead.
+    let mapper_port = ports[2].to_string();
     let mapper = Command::new("epmd")
-        .args(["-port", &ports[2].to_string(), "-address", "127.0.0.1"])
+        .args(["-port", &mapper_port, "-address", "127.0.0.1"])
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("cannot execute epmd, Erlang's port mapper: {error}"))?;
-    match spawn(program, directory, ports, mapper.id()) {
+    let sign = format!("epmd -port {mapper_port} ");
+    let noted = sweep::write_down(&settings.home, mapper.id(), true, &sign)
+        .map_err(|error| format!("cannot write into {}: {error}", settings.home.display()));
+    match noted.and_then(|()| spawn(settings, ports, mapper.id())) {
         Ok(server) => Ok((mapper, server)),
         Err(why) => {
             end(mapper);
@@ -147,11 +192,11 @@ fn log_file(directory: &Path) -> PathBuf {
 }
 
 fn spawn(
-    program: &Path,
-    directory: &Path,
+    settings: &Settings,
     [port, distribution, mapper_port]: [u16; 3],
     group: u32,
 ) -> Result<Child, String> {
+    let (program, directory) = (&settings.program, &settings.directory);
     let group = i32::try_from(group).map_err(|error| error.to_string())?;
     let cannot =
         |error: std::io::Error| format!("cannot write into {}: {error}", directory.display());

@@ -1,19 +1,25 @@
-//! A RabbitMQ that belongs to one check, to be killed and started again.
+//! A RabbitMQ that belongs to one check, to be killed, stopped, paused and started again.
 
 use std::ops::Deref;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
 
 use super::container::{ContainerBroker, NoContainer};
 use super::force::Force;
-use super::native_amqp::{self, NativeAmqp};
+use super::native_amqp::{self, NativeAmqp, Settings};
 use super::own::{CHECK_LABEL, note_of_containers};
 use super::{Direct, Rabbit, port, sweep};
 use crate::{Failure, Lab, Outcome};
 
 /// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
 const START: Duration = Duration::from_secs(60);
+
+/// How long a quorum queue has to be there before a SIGKILL. RabbitMQ 3.10 notes on disk that there is one
+/// only about a second after it was declared; killed before that, the queue comes back without the messages
+/// that it had confirmed, which is nobody's mistake but its own.
+const NOTED: Duration = Duration::from_secs(3);
 
 /// A RabbitMQ for one check alone. The address that a candidate is given stays the same whatever happens
 /// to it, and what is durable survives; everything else is as with [`Rabbit`], to which this
@@ -22,6 +28,7 @@ pub struct OwnRabbit {
     rabbit: Rabbit,
     broker: Mutex<Broker>,
     limit: Duration,
+    noted: Duration,
 }
 
 enum Broker {
@@ -61,14 +68,22 @@ impl OwnRabbit {
             rabbit: lab.rabbit_at(&url, None, Direct::default())?,
             broker: Mutex::new(broker),
             limit,
+            noted: NOTED.mul_f64(lab.patience()),
         })
     }
 
-    /// Kills it with SIGKILL, as a crash of the machine would.
+    /// Kills it with SIGKILL, as a crash of the machine would. Until it is [started](Self::start) again,
+    /// candidates find their connections closed and new ones refused.
+    ///
+    /// If a queue was first declared through the proxy less than three seconds ago, it waits for these to
+    /// pass: before, RabbitMQ itself may lose what such a queue holds.
     ///
     /// # Errors
-    /// [`Failure::infrastructure`] when that is not possible; so for [`start`](Self::start).
+    /// [`Failure::infrastructure`] when that is not possible; so for all that follow.
     pub async fn kill(&self) -> Outcome {
+        if let Some(ago) = self.rabbit.proxy().last_new_queue() {
+            tokio::time::sleep(self.noted.saturating_sub(ago)).await;
+        }
         match &mut *self.broker.lock().await {
             Broker::Process(rabbit) => {
                 rabbit.kill();
@@ -78,16 +93,52 @@ impl OwnRabbit {
         }
     }
 
-    /// Starts it again after [`kill`](Self::kill), and waits until it answers.
+    /// Stops it as an operator does: it tells its clients that it goes (320, `CONNECTION_FORCED`), and
+    /// closes its files.
+    pub async fn stop(&self) -> Outcome {
+        let stopped = match &mut *self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.stop().await,
+            Broker::Container(rabbit) => rabbit.stop().await,
+        };
+        stopped.map_err(|why| cannot("stop", &why))
+    }
+
+    /// Starts it after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port, and waits until it
+    /// answers. Durable queues are there again, with the messages that it had confirmed. One that runs is
+    /// left as it is.
     pub async fn start(&self) -> Outcome {
         let started = match &mut *self.broker.lock().await {
-            Broker::Process(rabbit) => rabbit.restart(self.limit).await,
+            Broker::Process(rabbit) => rabbit.restart().await,
             Broker::Container(rabbit) => match rabbit.start_again().await {
                 Ok(()) => rabbit.amqp_ready(self.limit).await,
                 Err(why) => Err(why),
             },
         };
         started.map_err(|why| cannot("start", &why))
+    }
+
+    /// [`stop`](Self::stop) and [`start`](Self::start).
+    pub async fn restart(&self) -> Outcome {
+        self.stop().await?;
+        self.start().await
+    }
+
+    /// Pauses it: connections stay open, and nothing is answered.
+    pub async fn pause(&self) -> Outcome {
+        let paused = match &*self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.signal(Signal::SIGSTOP),
+            Broker::Container(rabbit) => rabbit.pause().await,
+        };
+        paused.map_err(|why| cannot("pause", &why))
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub async fn resume(&self) -> Outcome {
+        let resumed = match &*self.broker.lock().await {
+            Broker::Process(rabbit) => rabbit.signal(Signal::SIGCONT),
+            Broker::Container(rabbit) => rabbit.resume().await,
+        };
+        resumed.map_err(|why| cannot("resume", &why))
     }
 }
 
@@ -111,9 +162,15 @@ async fn process(lab: &Lab, limit: Duration) -> Result<NativeAmqp, String> {
     let directory = lab.leftovers().join(lab.unique("rabbitmq"));
     std::fs::create_dir_all(&directory)
         .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-    // It is not in the check's process group. It is found by the check's mark in its environment, and
-    // where that is not possible by its directory, which goes with the check.
-    NativeAmqp::start(&program, &directory, limit).await
+    // It is in no process group of the check's. The judge, or what is left of the check if the judge is
+    // gone, finds it where it is written down.
+    let settings = Settings {
+        program,
+        directory,
+        home: lab.leftovers().to_owned(),
+        limit,
+    };
+    NativeAmqp::start(settings).await
 }
 
 async fn container(lab: &Lab, limit: Duration) -> Result<ContainerBroker, String> {

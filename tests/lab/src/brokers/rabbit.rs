@@ -1,25 +1,25 @@
 //! A RabbitMQ as a check sees it.
 
+mod differs;
+mod forget;
+mod messages;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-    ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind,
-    ExchangeKind,
-};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::sync::Mutex;
 
 use crate::Failure;
-use crate::faults::amqp::{AmqpProxy, Message};
+use crate::faults::amqp::AmqpProxy;
+
+pub(crate) use forget::forget_declared;
+pub use messages::Taken;
 
 const NOT_FOUND: u16 = 404;
-const PRECONDITION_FAILED: u16 = 406;
 
 /// A RabbitMQ behind a proxy of this check's own. Clones are the same one.
 #[derive(Clone)]
@@ -44,19 +44,6 @@ pub struct Queue {
     pub ready: u32,
     /// Who consumes from it.
     pub consumers: u32,
-}
-
-/// A message that the lab took from a queue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Taken {
-    /// The message.
-    pub message: Message,
-    /// The exchange it was published to.
-    pub exchange: String,
-    /// Its routing key.
-    pub routing_key: String,
-    /// Whether it was delivered before.
-    pub redelivered: bool,
 }
 
 impl Rabbit {
@@ -104,8 +91,21 @@ impl Rabbit {
         &self.inner.upstream
     }
 
+    /// Says that these are this check's, so that they are deleted after it. What is declared through the
+    /// proxy is known already; this is for what a check declares itself. Their names carry the check's
+    /// mark: see [`Lab::unique`](crate::Lab::unique).
+    pub fn owns(&self, queues: &[&str], exchanges: &[&str]) {
+        for queue in queues {
+            self.inner.proxy.write_down("queue", queue);
+        }
+        for exchange in exchanges {
+            self.inner.proxy.write_down("exchange", exchange);
+        }
+    }
+
     /// A channel of the lab's own, past the proxy: what it does is in no log, and no fault strikes it. A
-    /// new one at each call, since RabbitMQ closes a channel at the first mistake on it.
+    /// new one at each call, since RabbitMQ closes a channel at the first mistake on it. The connection is
+    /// opened again if it was lost.
     ///
     /// # Errors
     /// [`Failure::infrastructure`] when RabbitMQ does not answer; so for all that follow.
@@ -145,7 +145,7 @@ impl Rabbit {
                 consumers: queue.consumer_count(),
             })),
             Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
-            Err(error) => Err(silent(&error)),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -157,121 +157,6 @@ impl Rabbit {
         Ok(self.queue(name).await?.map_or(0, |queue| queue.ready))
     }
 
-    /// Compares a queue with what it should be: durable, with exactly these arguments. RabbitMQ itself
-    /// compares, by being told to declare it. The text says what differs; a queue that is not there is
-    /// told of too, and is not made.
-    ///
-    /// # Errors
-    /// As [`direct`](Self::direct).
-    pub async fn differs(
-        &self,
-        name: &str,
-        arguments: FieldTable,
-    ) -> Result<Option<String>, Failure> {
-        if self.queue(name).await?.is_none() {
-            return Ok(Some("it is not there".to_owned()));
-        }
-        let options = QueueDeclareOptions {
-            durable: true,
-            ..QueueDeclareOptions::default()
-        };
-        let channel = self.direct().await?;
-        difference(
-            channel
-                .queue_declare(name.into(), options, arguments)
-                .await
-                .map(drop),
-        )
-    }
-
-    /// The same for an exchange: durable, of this kind, without arguments.
-    ///
-    /// # Errors
-    /// As [`direct`](Self::direct).
-    pub async fn exchange_differs(
-        &self,
-        name: &str,
-        kind: ExchangeKind,
-    ) -> Result<Option<String>, Failure> {
-        let passive = ExchangeDeclareOptions {
-            passive: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        let channel = self.direct().await?;
-        let table = FieldTable::default();
-        let asked = channel.exchange_declare(name.into(), kind.clone(), passive, table.clone());
-        match asked.await {
-            Err(error) if code(&error) == Some(NOT_FOUND) => {
-                return Ok(Some("it is not there".to_owned()));
-            }
-            Err(error) => return Err(silent(&error)),
-            Ok(()) => {}
-        }
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            ..ExchangeDeclareOptions::default()
-        };
-        let declared = channel.exchange_declare(name.into(), kind, options, table);
-        difference(declared.await)
-    }
-
-    /// Publishes a message as another program would, confirmed. Returns whether a queue took it.
-    ///
-    /// # Errors
-    /// As [`direct`](Self::direct), also when the exchange is not there.
-    pub async fn publish(
-        &self,
-        exchange: &str,
-        routing_key: &str,
-        properties: BasicProperties,
-        body: &[u8],
-    ) -> Result<bool, Failure> {
-        let channel = self.direct().await?;
-        let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        confirms.await.map_err(|error| silent(&error))?;
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
-        let sent = channel
-            .basic_publish(
-                exchange.into(),
-                routing_key.into(),
-                options,
-                body,
-                properties,
-            )
-            .await;
-        let confirmed = match sent {
-            Ok(confirm) => confirm.await,
-            Err(error) => Err(error),
-        };
-        match confirmed.map_err(|error| silent(&error))? {
-            Confirmation::Ack(None) => Ok(true),
-            _ => Ok(false),
-        }
-    }
-
-    /// Takes the next message from a queue, and acknowledges it.
-    ///
-    /// # Errors
-    /// As [`direct`](Self::direct), also when the queue is not there.
-    pub async fn take(&self, queue: &str) -> Result<Option<Taken>, Failure> {
-        let channel = self.direct().await?;
-        let options = BasicGetOptions { no_ack: true };
-        let got = channel.basic_get(queue.into(), options).await;
-        let got = got.map_err(|error| silent(&error))?;
-        Ok(got.map(|got| Taken {
-            exchange: got.delivery.exchange.to_string(),
-            routing_key: got.delivery.routing_key.to_string(),
-            redelivered: got.delivery.redelivered,
-            message: Message {
-                properties: got.delivery.properties,
-                body: got.delivery.data,
-            },
-        }))
-    }
-
     /// Deletes a queue with all that is in it.
     ///
     /// # Errors
@@ -279,7 +164,7 @@ impl Rabbit {
     pub async fn delete_queue(&self, name: &str) -> Result<(), Failure> {
         let channel = self.direct().await?;
         let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default());
-        deleted.await.map(drop).map_err(|error| silent(&error))
+        deleted.await.map(drop).map_err(failed)
     }
 
     /// Deletes an exchange.
@@ -289,7 +174,7 @@ impl Rabbit {
     pub async fn delete_exchange(&self, name: &str) -> Result<(), Failure> {
         let channel = self.direct().await?;
         let deleted = channel.exchange_delete(name.into(), ExchangeDeleteOptions::default());
-        deleted.await.map_err(|error| silent(&error))
+        deleted.await.map_err(failed)
     }
 
     /// Takes the binding of a queue away.
@@ -304,12 +189,12 @@ impl Rabbit {
             key.into(),
             FieldTable::default(),
         );
-        unbound.await.map_err(|error| silent(&error))
+        unbound.await.map_err(failed)
     }
 }
 
 /// Connects to a RabbitMQ, in at most `limit`.
-pub(crate) async fn connect(url: &str, limit: Duration) -> Result<Connection, String> {
+async fn connect(url: &str, limit: Duration) -> Result<Connection, String> {
     let properties = ConnectionProperties::default().with_connection_name("lab".into());
     match tokio::time::timeout(limit, Connection::connect(url, properties)).await {
         Ok(connected) => connected.map_err(|error| error.to_string()),
@@ -317,41 +202,7 @@ pub(crate) async fn connect(url: &str, limit: Duration) -> Result<Connection, St
     }
 }
 
-/// Removes the queues and exchanges that a note tells of: lines `queue NAME` and `exchange NAME`.
-pub(crate) async fn forget_declared(url: &str, note: &str, limit: Duration) -> Result<(), String> {
-    let connection = connect(url, limit).await?;
-    let forget = async {
-        let channel = connection.create_channel().await?;
-        for line in note.lines() {
-            // Deleting what is not there is no mistake.
-            match line.split_once(' ') {
-                Some(("queue", name)) => {
-                    let options = QueueDeleteOptions::default();
-                    channel.queue_delete(name.into(), options).await?;
-                }
-                Some(("exchange", name)) => {
-                    let options = ExchangeDeleteOptions::default();
-                    channel.exchange_delete(name.into(), options).await?;
-                }
-                _ => {}
-            }
-        }
-        connection.close(200, "done".into()).await
-    };
-    match tokio::time::timeout(limit, forget).await {
-        Ok(forgotten) => forgotten.map_err(|error| error.to_string()),
-        Err(_) => Err("it took too long".to_owned()),
-    }
-}
-
-fn difference(declared: lapin::Result<()>) -> Result<Option<String>, Failure> {
-    match declared {
-        Ok(()) => Ok(None),
-        Err(error) if code(&error) == Some(PRECONDITION_FAILED) => Ok(Some(text(&error))),
-        Err(error) => Err(silent(&error)),
-    }
-}
-
+/// The code by which RabbitMQ refused something: 404, 406.
 fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
@@ -359,10 +210,20 @@ fn code(error: &lapin::Error) -> Option<u16> {
     }
 }
 
+/// What RabbitMQ says about it.
 fn text(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),
         _ => error.to_string(),
+    }
+}
+
+/// That RabbitMQ refuses something is the candidate's doing, who should have declared what the lab needs;
+/// that it does not answer is nobody's.
+fn failed(error: lapin::Error) -> Failure {
+    match code(&error) {
+        Some(400..500) => Failure::observed(format!("RabbitMQ refused: {}", text(&error))),
+        _ => silent(&error),
     }
 }
 

@@ -126,7 +126,8 @@ pub(super) fn is_abandoned(directory: &Path) -> bool {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()
 }
 
-fn end_processes(directory: &Path) {
+/// Kills what was [written down](write_down) in this directory and still runs.
+pub(crate) fn end_processes(directory: &Path) {
     let list = fs::read_to_string(directory.join(PROCESSES)).unwrap_or_default();
     for line in list.lines() {
         let mut words = line.splitn(3, ' ');

@@ -32,4 +32,4 @@ mod trigger;
 pub use exchange::Exchange;
 pub use proxy::Proxy;
 pub use resp::Reply;
-pub use trigger::{Action, Fault, Trigger};
+pub use trigger::{Action, Fault, Trigger, TriggerOn};

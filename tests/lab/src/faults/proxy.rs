@@ -34,7 +34,7 @@ pub(super) struct Shared {
     addr: SocketAddr,
     upstream: Mutex<Upstream>,
     log: Mutex<Log>,
-    pub(super) armory: Arc<Armory>,
+    pub(super) armory: Arc<Armory<Exchange>>,
     pub(super) control: watch::Sender<Control>,
     refused: AtomicUsize,
 }

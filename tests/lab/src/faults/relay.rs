@@ -379,8 +379,8 @@ impl Relay {
         seen.reply = Some(reply.clone());
         seen.replied = Some(now);
         let (action, state) = self.shared.armory.strike(Phase::Reply, &seen)?;
-        self.shared
-            .note(action.describe(&seen.name(), Phase::Reply));
+        let half = format!("the reply of {}", seen.name());
+        self.shared.note(action.describe(&half, Phase::Reply));
         Some((action, state))
     }
 

@@ -11,13 +11,16 @@ use super::Exchange;
 
 type Predicate<E> = Box<dyn FnMut(&E) -> bool + Send>;
 
-/// The event on the wire at which a fault strikes. It strikes once. `E` is what a wire is made of: the
-/// commands of Redis, or the [frames](super::amqp::Frame) of AMQP.
-pub struct Trigger<E = Exchange> {
+/// The event on the wire at which a fault strikes. It strikes once. `E` is what the wire is made of: see
+/// [`Trigger`] for that of Redis, and [`amqp::Trigger`](super::amqp::Trigger) for RabbitMQ's.
+pub struct TriggerOn<E> {
     pub(super) phase: Phase,
     matches: Predicate<E>,
     nth: usize,
 }
+
+/// The event on the wire between a candidate and Redis at which a fault strikes.
+pub type Trigger = TriggerOn<Exchange>;
 
 /// Which half of an exchange is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,22 +29,22 @@ pub(super) enum Phase {
     Reply,
 }
 
-impl<E> Trigger<E> {
+impl<E> TriggerOn<E> {
     /// A command for which `matches` holds, looked at before it is passed on.
     ///
     /// `matches` runs inside the proxy: it must be quick and must not arm faults itself.
     pub fn request(matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
-        Trigger::new(Phase::Request, matches)
+        TriggerOn::new(Phase::Request, matches)
     }
 
     /// A reply for which `matches` holds (its command is known too), looked at before
     /// it is passed back. By then the broker has carried the command out.
     pub fn reply(matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
-        Trigger::new(Phase::Reply, matches)
+        TriggerOn::new(Phase::Reply, matches)
     }
 
     fn new(phase: Phase, matches: impl FnMut(&E) -> bool + Send + 'static) -> Self {
-        Trigger {
+        TriggerOn {
             phase,
             matches: Box::new(matches),
             nth: 1,
@@ -67,7 +70,7 @@ impl<E> Trigger<E> {
     }
 }
 
-impl<E> fmt::Debug for Trigger<E> {
+impl<E> fmt::Debug for TriggerOn<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "match {} of a {:?}", self.nth, self.phase)
     }
@@ -92,11 +95,8 @@ pub enum Action {
 }
 
 impl Action {
-    pub(super) fn describe(self, name: &str, phase: Phase) -> String {
-        let half = match phase {
-            Phase::Request => name.to_owned(),
-            Phase::Reply => format!("the reply of {name}"),
-        };
+    /// What it does to this `half` of an exchange, in words.
+    pub(super) fn describe(self, half: &str, phase: Phase) -> String {
         match self {
             Action::CutBefore if phase == Phase::Request => format!("cut before {half}"),
             Action::CutBefore | Action::CutAfter => format!("cut, {half} lost"),
@@ -158,7 +158,7 @@ impl State {
 }
 
 /// The faults that are armed at one proxy.
-pub(super) struct Armory<E = Exchange> {
+pub(super) struct Armory<E> {
     armed: Mutex<Vec<Armed<E>>>,
     /// How many of each phase, so that an unarmed proxy pays one load a command.
     requests: AtomicUsize,
@@ -166,7 +166,7 @@ pub(super) struct Armory<E = Exchange> {
 }
 
 struct Armed<E> {
-    trigger: Trigger<E>,
+    trigger: TriggerOn<E>,
     seen: usize,
     action: Action,
     state: Arc<State>,
@@ -194,7 +194,7 @@ trait Disarm: fmt::Debug + Send + Sync {
 }
 
 impl<E> Armory<E> {
-    pub(super) fn arm(self: &Arc<Self>, trigger: Trigger<E>, action: Action) -> Fault
+    pub(super) fn arm(self: &Arc<Self>, trigger: TriggerOn<E>, action: Action) -> Fault
     where
         E: 'static,
     {

@@ -25,7 +25,10 @@ pub(crate) fn run_as_child(find: impl Fn(&str) -> Option<Check>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    end_with_the_judge(ticket.receipt.parent().map(Path::to_owned));
+    end_with_the_judge(
+        ticket.receipt.parent().map(Path::to_owned),
+        ticket.leftovers.clone(),
+    );
     let Some(check) = find(&ticket.check) else {
         return settle(
             &ticket,
@@ -65,9 +68,10 @@ fn read_ticket() -> std::io::Result<Ticket> {
 
 /// The judge keeps our standard input open. When it ends, the judge is gone, perhaps killed: then
 /// nobody would end what this check has started, and remove the `place` that it had.
-fn end_with_the_judge(place: Option<PathBuf>) {
+fn end_with_the_judge(place: Option<PathBuf>, leftovers: PathBuf) {
     std::thread::spawn(move || {
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        brokers::end_processes(&leftovers);
         if let Some(place) = place {
             let _ = std::fs::remove_dir_all(place);
         }

@@ -41,7 +41,8 @@ pub struct Job {
 }
 
 /// Runs a check and waits for its end. Afterwards none of its processes is left, its temporary
-/// files are gone, and so are the keys that it made in the run's Redis. Dropping the future kills
+/// files are gone, and so are the keys that it made in the run's Redis and what it declared in the run's
+/// RabbitMQ. Dropping the future kills
 /// the check's process group.
 pub async fn run_check(job: &Job) -> Report {
     let start = Instant::now();
@@ -272,12 +273,14 @@ async fn clean_up(job: &Job, place: &Place, mark: &str) {
         // A broker that is gone holds no keys.
         let _ = brokers::forget_keys(url, mark, Duration::from_secs(10)).await;
     }
-    // What a RabbitMQ holds is known to the proxy alone: nobody can ask for a list.
+    // RabbitMQ has no list to ask for: what was declared, the proxies have written down.
     if let Some(url) = &job.brokers.amqp
         && let Ok(note) = fs::read_to_string(note_of_declared(&place.leftovers()))
     {
-        let _ = brokers::forget_declared(url, &note, Duration::from_secs(10)).await;
+        let _ = brokers::forget_declared(url, &note, mark, Duration::from_secs(10)).await;
     }
+    // Those of an own broker that are in no process group of the check's.
+    brokers::end_processes(&place.leftovers());
     if has_containers(&place.leftovers()) {
         let own = |labels: &std::collections::HashMap<String, String>| {
             labels

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amq_protocol::protocol::{AMQPClass, basic, channel, queue};
+use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
 use amq_protocol::types::AMQPValue;
 
 /// Who sent it.
@@ -72,6 +72,20 @@ impl Frame {
         let (class, method) = (words.next(), words.next());
         let method = method.unwrap_or_default().trim_end_matches(')');
         format!("{}.{}", class.unwrap_or_default(), method).to_lowercase()
+    }
+
+    /// The same for a reader of a history, with whose it is and the message's id.
+    pub(super) fn said(&self) -> String {
+        let whose = match self.from {
+            Side::Client => "",
+            Side::Broker => "RabbitMQ's ",
+        };
+        let id = self.message.as_ref().map_or("", Message::id);
+        let id = match id {
+            "" => String::new(),
+            id => format!(" ({id})"),
+        };
+        format!("{whose}{}{id}", self.name())
     }
 
     /// What the client publishes.
@@ -179,6 +193,18 @@ impl Frame {
     pub fn closes_channel(&self) -> Option<&channel::Close> {
         match &self.method {
             AMQPClass::Channel(channel::AMQPMethod::Close(close)) if self.from == Side::Broker => {
+                Some(close)
+            }
+            _ => None,
+        }
+    }
+
+    /// RabbitMQ closes the connection: its code and its reason.
+    pub fn closes_connection(&self) -> Option<&connection::Close> {
+        match &self.method {
+            AMQPClass::Connection(connection::AMQPMethod::Close(close))
+                if self.from == Side::Broker =>
+            {
                 Some(close)
             }
             _ => None,

@@ -7,15 +7,20 @@ use amq_protocol::protocol::{AMQPClass, basic};
 
 use super::Message;
 
-/// The client's first eight bytes, `AMQP` and the version.
+/// The first eight bytes of a client, `AMQP` and the version. A broker that speaks another one answers with
+/// the same.
 const GREETING: usize = 8;
 /// Type, channel and length of a frame.
 const HEAD: usize = 7;
+/// The last byte of every frame.
+const END: u8 = 0xce;
+/// RabbitMQ refuses longer frames than 128 KiB unless it is told otherwise.
+const LONGEST: usize = 64 << 20;
 
 /// What comes out of a [`Parser`].
 #[derive(Debug, PartialEq)]
 pub(super) enum Unit {
-    /// To be passed on: a greeting, a heartbeat.
+    /// To be passed on: a greeting, a heartbeat, what is no AMQP.
     Raw(Vec<u8>),
     /// A method, with its message where it has one, and all their bytes.
     Method {
@@ -26,12 +31,18 @@ pub(super) enum Unit {
     },
 }
 
-/// One direction of a connection.
+/// One direction of a connection. It is fed whatever has arrived: a frame may be cut anywhere.
 #[derive(Default)]
 pub(super) struct Parser {
     bytes: Vec<u8>,
+    /// Up to here the bytes were given out.
+    start: usize,
     /// By channel: methods whose message is not here yet.
     open: HashMap<u16, Open>,
+    /// A unit that comes before what is read next.
+    waiting: Option<Unit>,
+    /// This is no AMQP: everything is passed on as it comes.
+    opaque: bool,
 }
 
 struct Open {
@@ -44,12 +55,17 @@ struct Open {
 
 impl Parser {
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next unit that is whole.
     pub(super) fn next(&mut self) -> Option<Unit> {
         loop {
+            if let Some(unit) = self.waiting.take() {
+                return Some(unit);
+            }
             let bytes = self.frame()?;
             if let Some(unit) = self.take(bytes) {
                 return Some(unit);
@@ -59,21 +75,31 @@ impl Parser {
 
     /// The bytes of the next frame, if they are all here.
     fn frame(&mut self) -> Option<Vec<u8>> {
-        let length = if self.bytes.first() == Some(&b'A') {
-            GREETING
-        } else {
-            let head = self.bytes.get(..HEAD)?;
-            let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
-            // The last byte is a mark.
-            HEAD + usize::try_from(size).ok()? + 1
+        let rest = &self.bytes[self.start..];
+        let first = *rest.first()?;
+        let length = match first {
+            b'A' => GREETING,
+            1 | 2 | 3 | 8 => {
+                let head = rest.get(..HEAD)?;
+                let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+                HEAD + usize::try_from(size).ok()? + 1
+            }
+            _ => 0,
         };
-        if self.bytes.len() < length {
-            return None;
-        }
-        Some(self.bytes.drain(..length).collect())
+        let ends_well = |last: &u8| first == b'A' || *last == END;
+        let is_frame =
+            (1..=LONGEST).contains(&length) && rest.get(length - 1).is_none_or(ends_well);
+        self.opaque |= !is_frame;
+        let length = if self.opaque { rest.len() } else { length };
+        let frame = rest.get(..length)?.to_vec();
+        self.start += length;
+        Some(frame)
     }
 
     fn take(&mut self, bytes: Vec<u8>) -> Option<Unit> {
+        if self.opaque {
+            return Some(Unit::Raw(bytes));
+        }
         let frame = parse_frame(bytes.as_slice()).map(|(_, frame)| frame);
         match frame {
             Ok(AMQPFrame::Method(channel, method)) => self.method(bytes, channel, method),
@@ -105,22 +131,30 @@ impl Parser {
     }
 
     fn method(&mut self, bytes: Vec<u8>, channel: u16, method: AMQPClass) -> Option<Unit> {
-        if !has_message(&method) {
-            return Some(Unit::Method {
+        // A message that was broken off is a mistake, which the other side is to tell.
+        let broken_off = self.open.remove(&channel);
+        let mut unit = None;
+        if has_message(&method) {
+            let open = Open {
+                bytes,
+                method,
+                message: None,
+                missing: 0,
+            };
+            self.open.insert(channel, open);
+        } else {
+            unit = Some(Unit::Method {
                 bytes,
                 channel,
                 method,
                 message: None,
             });
         }
-        let open = Open {
-            bytes,
-            method,
-            message: None,
-            missing: 0,
-        };
-        self.open.insert(channel, open);
-        None
+        if let Some(broken_off) = broken_off {
+            self.waiting = unit;
+            return Some(Unit::Raw(broken_off.bytes));
+        }
+        unit
     }
 
     fn close_if_whole(&mut self, channel: u16) -> Option<Unit> {
@@ -149,53 +183,126 @@ fn has_message(method: &AMQPClass) -> bool {
 mod tests {
     use super::*;
 
-    /// A publish on channel 1: exchange `e`, key `k`, mandatory, delivery mode 2, body `hi`.
-    fn publish() -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut frame = |kind: u8, payload: &[u8]| {
-            bytes.push(kind);
-            bytes.extend_from_slice(&1_u16.to_be_bytes());
-            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-            bytes.extend_from_slice(payload);
-            bytes.push(0xce);
-        };
-        frame(1, &[0, 60, 0, 40, 0, 0, 1, b'e', 1, b'k', 1]);
-        frame(2, &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x10, 0, 2]);
-        frame(3, b"hi");
+    fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&channel.to_be_bytes());
+        bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.push(END);
         bytes
+    }
+
+    /// Exchange `e`, key `k`, mandatory, delivery mode 2, a body in parts.
+    fn publish(channel: u16, parts: &[&[u8]]) -> Vec<Vec<u8>> {
+        let size = parts.iter().map(|part| part.len()).sum::<usize>() as u64;
+        let mut header = vec![0, 60, 0, 0];
+        header.extend_from_slice(&size.to_be_bytes());
+        header.extend_from_slice(&[0x10, 0, 2]);
+        let mut frames = vec![
+            frame(1, channel, &[0, 60, 0, 40, 0, 0, 1, b'e', 1, b'k', 1]),
+            frame(2, channel, &header),
+        ];
+        frames.extend(parts.iter().map(|part| frame(3, channel, part)));
+        frames
+    }
+
+    fn read(parts: &[&[u8]]) -> Vec<Unit> {
+        let mut parser = Parser::default();
+        let mut units = Vec::new();
+        for part in parts {
+            parser.feed(part);
+            units.extend(std::iter::from_fn(|| parser.next()));
+        }
+        units
+    }
+
+    fn bytes(unit: &Unit) -> &[u8] {
+        match unit {
+            Unit::Raw(bytes) | Unit::Method { bytes, .. } => bytes,
+        }
+    }
+
+    /// The bodies of messages, by channel.
+    fn bodies(units: &[Unit]) -> Vec<(u16, &[u8])> {
+        let body = |unit| match unit {
+            &Unit::Method {
+                channel,
+                message: Some(ref message),
+                ..
+            } => Some((channel, message.body.as_slice())),
+            _ => None,
+        };
+        units.iter().filter_map(body).collect()
     }
 
     #[test]
     fn a_message_is_one_unit_wherever_its_bytes_are_cut() {
-        let heartbeat = [8, 0, 0, 0, 0, 0, 0, 0xce];
-        let bytes = [b"AMQP\x00\x00\x09\x01".as_slice(), &heartbeat, &publish()].concat();
-        for cut in 0..=bytes.len() {
-            let mut parser = Parser::default();
-            let mut units = Vec::new();
-            for part in [&bytes[..cut], &bytes[cut..]] {
-                parser.feed(part);
-                units.extend(std::iter::from_fn(|| parser.next()));
-            }
-            let [
-                Unit::Raw(greeting),
-                Unit::Raw(beat),
-                Unit::Method {
-                    bytes,
-                    channel,
-                    message,
-                    ..
-                },
-            ] = &units[..]
-            else {
-                panic!("cut at {cut}: {units:?}");
-            };
-            assert_eq!((greeting.len(), beat.as_slice()), (8, &heartbeat[..]));
-            assert_eq!((*channel, bytes.as_slice()), (1, &publish()[..]));
-            let message = message.as_ref().expect("a message");
-            assert_eq!(
-                (message.is_persistent(), message.body.as_slice()),
-                (true, &b"hi"[..])
-            );
+        let beat = frame(8, 0, &[]);
+        let all = [
+            b"AMQP\x00\x00\x09\x01".to_vec(),
+            beat.clone(),
+            publish(1, &[b"he", b"llo"]).concat(),
+        ];
+        let whole = all.concat();
+        for cut in 0..=whole.len() {
+            let units = read(&[&whole[..cut], &whole[cut..]]);
+            let seen: Vec<&[u8]> = units.iter().map(bytes).collect();
+            assert_eq!(seen, all, "cut at {cut}");
+            assert_eq!(bodies(&units), [(1, &b"hello"[..])], "cut at {cut}");
+        }
+        let one_by_one: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(bodies(&read(&one_by_one)), [(1, &b"hello"[..])]);
+    }
+
+    #[test]
+    fn what_is_published_is_read() {
+        let units = read(&[&publish(7, &[]).concat()]);
+        let [
+            Unit::Method {
+                method,
+                message: Some(message),
+                ..
+            },
+        ] = &units[..]
+        else {
+            panic!("{units:?}");
+        };
+        assert!(message.is_persistent() && message.body.is_empty());
+        let AMQPClass::Basic(basic::AMQPMethod::Publish(publish)) = method else {
+            panic!("{method:?}");
+        };
+        assert_eq!(
+            (publish.exchange.as_str(), publish.routing_key.as_str()),
+            ("e", "k")
+        );
+        assert!(publish.mandatory);
+    }
+
+    #[test]
+    fn messages_of_two_channels_may_be_interleaved() {
+        let (one, two) = (publish(1, &[b"one"]), publish(2, &[b"two"]));
+        let mixed = [&one[0], &two[0], &two[1], &one[1], &two[2], &one[2]];
+        let mixed = mixed.map(|frame| frame.as_slice()).concat();
+        assert_eq!(
+            bodies(&read(&[&mixed])),
+            [(2, &b"two"[..]), (1, &b"one"[..])]
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_passed_on() {
+        let strange = frame(1, 1, &[0, 99, 0, 99]);
+        let broken_off = publish(1, &[b"never"])[0].clone();
+        let next = publish(1, &[b"ok"]).concat();
+        let no_amqp = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+        for all in [
+            vec![strange.clone(), next.clone()],
+            vec![broken_off, next],
+            vec![strange, no_amqp],
+        ] {
+            let units = read(&[&all.concat()]);
+            let seen: Vec<&[u8]> = units.iter().map(bytes).collect();
+            assert_eq!(seen, all);
         }
     }
 }

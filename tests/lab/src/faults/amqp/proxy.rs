@@ -1,8 +1,7 @@
 //! The proxy as a check sees it: an address, a log and a box of faults.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,18 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amq_protocol::protocol::{AMQPClass, exchange};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use url::Url;
 
 use super::super::proxy::{Control, Running, reset};
 use super::super::trigger::Armory;
-use super::super::{Action, Fault, Trigger};
-use super::{Frame, relay};
-
-/// About how much a log may hold, in bytes of bodies and a few hundred for each frame.
-const MOST_MEMORY: usize = 256 << 20;
+use super::super::{Action, Fault};
+use super::log::Log;
+use super::notes::Notes;
+use super::{Frame, Trigger, relay};
 
 /// A TCP proxy in front of a RabbitMQ. Clients connect to [`url`](Self::url).
 ///
@@ -45,16 +42,7 @@ pub(super) struct Shared {
     pub(super) control: watch::Sender<Control>,
     open: AtomicUsize,
     refused: AtomicUsize,
-    /// Where the names of what clients declare are written down.
-    note: Option<PathBuf>,
-}
-
-#[derive(Debug, Default)]
-struct Log {
-    frames: Vec<Frame>,
-    memory: usize,
-    faults: Vec<(Duration, String)>,
-    noted: HashSet<String>,
+    notes: Mutex<Notes>,
 }
 
 impl AmqpProxy {
@@ -89,7 +77,7 @@ impl AmqpProxy {
             control: watch::Sender::new(Control::default()),
             open: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
-            note,
+            notes: Mutex::new(Notes::new(note)),
         });
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -139,12 +127,12 @@ impl AmqpProxy {
 
     /// Everything seen so far, in order.
     pub fn log(&self) -> Vec<Frame> {
-        self.shared.log().frames.clone()
+        self.shared.log().frames().to_vec()
     }
 
     /// Runs `f` over the log without copying it. While it runs, the proxy stands still.
     pub fn with_log<T>(&self, f: impl FnOnce(&[Frame]) -> T) -> T {
-        f(&self.shared.log().frames)
+        f(self.shared.log().frames())
     }
 
     /// The place in the log where the next frame will stand.
@@ -162,6 +150,30 @@ impl AmqpProxy {
         self.shared.log().faults.clone()
     }
 
+    /// Commands and messages that came after the log was full and are in none of its answers. Zero unless
+    /// the candidate sent hundreds of thousands, or hundreds of megabytes.
+    pub fn unrecorded(&self) -> usize {
+        self.shared.log().unrecorded()
+    }
+
+    /// How long ago a client declared a queue that none had declared before.
+    pub(crate) fn last_new_queue(&self) -> Option<Duration> {
+        let at = self.with_log(|log| {
+            let mut names = HashSet::new();
+            let declares = log.iter().filter(|frame| {
+                let declare = frame.declares_queue();
+                declare.is_some_and(|it| names.insert(it.queue.clone()))
+            });
+            declares.last().map(|frame| frame.at)
+        });
+        at.map(|at| self.shared.now().saturating_sub(at))
+    }
+
+    /// Writes a name down as if a client had declared it.
+    pub(crate) fn write_down(&self, kind: &str, name: &str) {
+        self.shared.notes().write_down(kind, name);
+    }
+
     /// How many connections are open now.
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::Relaxed)
@@ -174,9 +186,18 @@ impl AmqpProxy {
 
     // Faults
 
-    /// Arms a fault: at the event of `trigger`, do `action`. With [`Action::CutAfter`] what a client
-    /// sends reaches RabbitMQ, and the client hears nothing any more; what RabbitMQ sends is swallowed.
-    pub fn arm(&self, trigger: Trigger<Frame>, action: Action) -> Fault {
+    /// Arms a fault: at the event of `trigger`, do `action`. Several may be armed at once; if two are due
+    /// at the same event, the one armed first strikes and the other waits for the next.
+    ///
+    /// - [`Action::CutBefore`]: the event is not passed on, and the connection is closed.
+    /// - [`Action::CutAfter`]: the same, but what a client sent is passed on and carried out. The client
+    ///   hears nothing of it. Struck at RabbitMQ's confirm this is a confirm that is lost.
+    /// - [`Action::Hold`], [`Action::Delay`]: the event, and all that follows it in its direction on that
+    ///   connection, is kept.
+    ///
+    /// Whatever passed before a cut has been carried out by RabbitMQ when the fault has
+    /// [fired](Fault::fired).
+    pub fn arm(&self, trigger: Trigger, action: Action) -> Fault {
         self.shared.armory.arm(trigger, action)
     }
 
@@ -216,6 +237,14 @@ impl Shared {
         self.began.elapsed()
     }
 
+    pub(super) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(super) fn note(&self, fault: impl Into<String>) {
         let now = self.now();
         self.log().faults.push((now, fault.into()));
@@ -223,50 +252,26 @@ impl Shared {
 
     /// Writes a frame down and gives it its number.
     pub(super) fn record(&self, frame: &mut Frame) {
-        let mut log = self.log();
-        if let Some(name) = declared(frame)
-            && let Some(path) = &self.note
-            && log.noted.insert(name.clone())
-        {
-            // What cannot be noted is not removed: a private broker ends anyway.
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let _ = file.and_then(|mut file| writeln!(file, "{name}"));
-        }
-        frame.seq = log.frames.len();
-        let body = frame.message.as_ref().map_or(0, |it| it.body.len());
-        log.memory += body + 512;
-        if log.memory < MOST_MEMORY {
-            log.frames.push(frame.clone());
-        }
+        self.notes().take(frame);
+        self.log().push(frame);
     }
 
     pub(super) fn passed(&self, seq: usize) {
-        if let Some(frame) = self.log().frames.get_mut(seq) {
-            frame.passed = true;
-        }
+        self.log().passed(seq);
     }
 
-    /// Nothing is done under this lock that could leave its contents half changed.
+    /// Nothing is done under these locks that could leave their contents half changed.
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn upstream(&self) -> String {
         let host = self.upstream.host_str().unwrap_or("127.0.0.1");
         format!("{host}:{}", self.upstream.port().unwrap_or(5672))
-    }
-}
-
-/// What a client declares, as it is noted.
-fn declared(frame: &Frame) -> Option<String> {
-    if let Some(declare) = frame.declares_queue() {
-        return Some(format!("queue {}", declare.queue));
-    }
-    match &frame.method {
-        AMQPClass::Exchange(exchange::AMQPMethod::Declare(declare)) if !declare.passive => {
-            Some(format!("exchange {}", declare.exchange))
-        }
-        _ => None,
     }
 }
 
@@ -295,11 +300,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
 async fn serve(client: TcpStream, connection: u64, shared: Arc<Shared>) {
     // Looked at before connecting, so that a cut meanwhile is not missed.
     let control = shared.control.subscribe();
+    let cuts = control.borrow().cuts;
     let Ok(broker) = TcpStream::connect(shared.upstream()).await else {
         reset(client);
         return;
     };
-    shared.open.fetch_add(1, Ordering::Relaxed);
-    relay::run(client, broker, connection, control, &shared).await;
-    shared.open.fetch_sub(1, Ordering::Relaxed);
+    relay::run(client, broker, connection, control, cuts, &shared).await;
 }
