@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lab::faults::amqp::Frame;
-use lab::faults::{Action, Trigger};
+use lab::faults::Action;
+use lab::faults::amqp::{Frame, Trigger};
 use lab::{Check, Failure, Lab, Outcome, ensure, fail};
 use lapin::types::AMQPValue;
 use lapin::{Connection, ConnectionProperties};

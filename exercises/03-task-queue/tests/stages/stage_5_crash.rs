@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::faults::amqp::{Frame, Side};
+use lab::faults::amqp::{self, Frame, Side};
 use lab::faults::{Action, Exchange, Trigger};
 use lab::{Check, Failure, Lab, Outcome, Service, ensure, fail};
 use serde_json::json;
@@ -94,7 +94,7 @@ async fn what_was_not_begun_counts_no_attempt(lab: Lab) -> Outcome {
     // Each delivery of the first attempt's message is lost on its way, three times.
     let faults: Vec<_> = (0..3)
         .map(|_| {
-            let trigger = Trigger::reply(Frame::is_deliver);
+            let trigger = amqp::Trigger::reply(Frame::is_deliver);
             theirs.rabbit.proxy().arm(trigger, Action::CutBefore)
         })
         .collect();
@@ -314,7 +314,7 @@ async fn killed_at(
     let held = theirs
         .rabbit
         .proxy()
-        .arm(Trigger::request(matches), Action::Hold);
+        .arm(amqp::Trigger::request(matches), Action::Hold);
     let worker = theirs.worker(flags)?;
     let id = submitter.submit(kind).await?.id;
     lab.eventually("the worker to come that far", || async {
@@ -486,10 +486,10 @@ async fn a_connection_to_rabbitmq_may_be_lost_at_any_point(lab: Lab) -> Outcome 
                     let proxy = depot.rabbit.proxy();
                     match side {
                         Side::Client => {
-                            proxy.arm(Trigger::request(matches).nth(n), Action::CutAfter)
+                            proxy.arm(amqp::Trigger::request(matches).nth(n), Action::CutAfter)
                         }
                         Side::Broker => {
-                            proxy.arm(Trigger::reply(matches).nth(n), Action::CutBefore)
+                            proxy.arm(amqp::Trigger::reply(matches).nth(n), Action::CutBefore)
                         }
                     }
                 };
