@@ -10,6 +10,8 @@ mod stage_2_submit;
 mod stage_3_work;
 mod stage_4_retry;
 mod stage_5_crash;
+mod stage_6_idempotency;
+mod stage_7_cancel;
 
 fn main() -> std::process::ExitCode {
     let both = lab::brokers::Wanted {
@@ -24,5 +26,7 @@ fn main() -> std::process::ExitCode {
         .stage("stage_3_work", stage_3_work::checks())
         .stage("stage_4_retry", stage_4_retry::checks())
         .stage("stage_5_crash", stage_5_crash::checks())
+        .stage("stage_6_idempotency", stage_6_idempotency::checks())
+        .stage("stage_7_cancel", stage_7_cancel::checks())
         .main()
 }
