@@ -18,7 +18,7 @@ use crate::options::Work;
 use crate::publisher::Publisher;
 use crate::report::Worked;
 use crate::store::{Begun, Copy, Store};
-use crate::task::Task;
+use crate::task::{Task, new_id};
 use crate::worker::requeue;
 
 #[path = "attempt/counts.rs"]
@@ -98,11 +98,12 @@ impl Workshop {
             return self.bury(delivery, &task.id, 0, &reason).await;
         }
         let copy = Copy {
+            asker: new_id(),
             attempts: letters::attempts(&delivery.properties),
             redelivered: delivery.redelivered,
         };
         let most = self.options.retry.attempts.max(1);
-        match self.stored(|| self.store.begin(&task, copy, most)).await? {
+        match self.stored(|| self.store.begin(&task, &copy, most)).await? {
             Begun::Drop => Ok(()),
             Begun::Bury(attempts, reason) => {
                 self.counts.failed();

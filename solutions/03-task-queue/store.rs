@@ -118,8 +118,10 @@ pub(crate) enum Begun {
 }
 
 /// What a delivery says about itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Copy {
+    /// Tells this delivery from all others, when it has to ask twice.
+    pub asker: String,
     /// How many attempts had been made when it was published.
     pub attempts: u32,
     /// Whether it was delivered before.
@@ -164,14 +166,14 @@ impl Store {
 
     /// Decides about a delivery, and begins an attempt if there is to be one. At most `most` attempts
     /// are begun, whatever became of those before.
-    pub(crate) async fn begin(&self, task: &Task, copy: Copy, most: u32) -> Result<Begun, Error> {
+    pub(crate) async fn begin(&self, task: &Task, copy: &Copy, most: u32) -> Result<Begun, Error> {
         let mut call = scripts::BEGIN.key(self.names.task_key(&task.id));
         call.key(self.names.done_key());
         call.arg(&task.id).arg(&task.kind);
         call.arg(copy.attempts).arg(u8::from(copy.redelivered));
         call.arg(most).arg(in_millis(SystemTime::now()));
         call.arg(task.deadline.map_or(0, in_millis));
-        call.arg(self.keep_millis());
+        call.arg(self.keep_millis()).arg(&copy.asker);
         let (answer, attempts, reason): (String, u32, String) = self.run(&call).await?;
         Ok(match answer.as_str() {
             "run" => Begun::Run(attempts),

@@ -30,16 +30,19 @@ pub(super) static CREATE: LazyLock<Script> = script!(
     return 1"
 );
 
-/// ARGV: id, kind, attempts before this copy, redelivered, most attempts, now, deadline or 0, keep.
+/// ARGV: id, kind, attempts before this copy, redelivered, most attempts, now, deadline or 0, keep, asker.
 pub(super) static BEGIN: LazyLock<Script> = script!(
     "local id, kind, copy, redelivered = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+    -- The same delivery asks again, because it has not heard the answer: it gets the same.
+    local again = redis.call('HGET', KEYS[1], 'asker') == ARGV[9]
     local function fail(reason)
-        redis.call('HSET', KEYS[1], 'kind', kind, 'attempts', attempts, 'error', reason)
+        redis.call('HSET', KEYS[1], 'kind', kind, 'attempts', attempts, 'error', reason, 'asker', ARGV[9])
         finish(id, 'failed', ARGV[8])
         return {'bury', attempts, reason}
     end
+    if state == 'running' and again then return {'run', attempts, ''} end
     -- Whoever gave the task up may have died before the dead letter was out.
-    if state == 'failed' and redelivered then
+    if state == 'failed' and (redelivered or again) then
         return {'bury', attempts, redis.call('HGET', KEYS[1], 'error') or ''}
     end
     if ended then return {'drop', attempts, ''} end
@@ -55,7 +58,7 @@ pub(super) static BEGIN: LazyLock<Script> = script!(
         return fail('its worker was lost during attempt ' .. attempts .. ', the last')
     end
     attempts = attempts + 1
-    redis.call('HSET', KEYS[1], 'kind', kind, 'state', 'running', 'attempts', attempts, 'progress', 0)
+    redis.call('HSET', KEYS[1], 'kind', kind, 'state', 'running', 'attempts', attempts, 'progress', 0, 'asker', ARGV[9])
     return {'run', attempts, ''}"
 );
 
@@ -70,7 +73,10 @@ pub(super) static PROGRESS: LazyLock<Script> = script!(
 
 /// ARGV: id, attempt, state, result or error, keep.
 pub(super) static END: LazyLock<Script> = script!(
-    "if state ~= 'running' or attempts ~= tonumber(ARGV[2]) then return 0 end
+    "if attempts ~= tonumber(ARGV[2]) then return 0 end
+    -- Said before, and the answer was not heard.
+    if state == ARGV[3] then return 1 end
+    if state ~= 'running' then return 0 end
     if ARGV[3] == 'succeeded' then
         redis.call('HSET', KEYS[1], 'result', ARGV[4], 'progress', 100)
         redis.call('HDEL', KEYS[1], 'error')

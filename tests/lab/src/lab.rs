@@ -1,5 +1,6 @@
 //! What a check is given.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::brokers::{Endpoints, OwnRabbit, OwnRedis, Rabbit, Redis};
+use crate::brokers::{Direct, Endpoints, OwnRabbit, OwnRedis, Rabbit, Redis};
 use crate::browser::Browser;
 use crate::history::History;
 use crate::process::ServiceBuilder;
@@ -17,6 +18,9 @@ use crate::{Failure, faults::Proxy};
 
 /// How long an idle machine may take for what should happen at once.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many proxies in front of RabbitMQ are kept for the history of a failure.
+const WIRES: usize = 4;
 
 /// The workbench of one check. Clones share everything.
 #[derive(Clone)]
@@ -39,8 +43,10 @@ struct Inner {
     stalls: StallWatch,
     /// Proxy, stream and group of every queue whose wire belongs into the history of a failure.
     watched: Mutex<Vec<(Proxy, String, String)>>,
-    /// The RabbitMQs whose wires do.
-    rabbits: Mutex<Vec<Rabbit>>,
+    /// The RabbitMQs whose wires do: the last ones.
+    rabbits: Mutex<VecDeque<Rabbit>>,
+    /// The lab's own connection to the run's RabbitMQ.
+    direct: Direct,
 }
 
 /// What the judge decided about a check's surroundings.
@@ -70,6 +76,7 @@ impl Lab {
                 stalls: StallWatch::start()?,
                 watched: Mutex::default(),
                 rabbits: Mutex::default(),
+                direct: Direct::default(),
             }),
         })
     }
@@ -183,18 +190,27 @@ impl Lab {
                 "this check needs RabbitMQ, and the run was started without one",
             )
         })?;
-        self.rabbit_at(url, Some(self.note_of_declared()))
+        let note = Some(self.note_of_declared());
+        self.rabbit_at(url, note, self.inner.direct.clone())
     }
 
     /// A RabbitMQ at `url`, behind a proxy of its own. What that sees belongs into the history of a
     /// failure.
-    pub(crate) fn rabbit_at(&self, url: &str, note: Option<PathBuf>) -> Result<Rabbit, Failure> {
-        let rabbit = Rabbit::new(url, self.inner.began, note, self.deadline())?;
-        self.inner
-            .rabbits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(rabbit.clone());
+    pub(crate) fn rabbit_at(
+        &self,
+        url: &str,
+        note: Option<PathBuf>,
+        direct: Direct,
+    ) -> Result<Rabbit, Failure> {
+        let rabbit = Rabbit::new(url, self.inner.began, note, self.deadline(), direct)?;
+        let mut rabbits = self.inner.rabbits.lock();
+        let rabbits = rabbits
+            .as_mut()
+            .map_err(|_| Failure::infrastructure("the lab lost count of its proxies"))?;
+        if rabbits.len() == WIRES {
+            rabbits.pop_front();
+        }
+        rabbits.push_back(rabbit.clone());
         Ok(rabbit)
     }
 

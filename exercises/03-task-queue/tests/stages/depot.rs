@@ -345,9 +345,8 @@ impl Working {
         };
         let limit = self.lab.deadline();
         match tokio::time::timeout(limit, task).await {
-            Ok(ended) => Ok(ended.map_err(|error| {
-                Failure::observed(format!("`work` did not return: {error}"))
-            })??),
+            Ok(ended) => Ok(ended
+                .map_err(|error| Failure::observed(format!("`work` did not return: {error}")))??),
             Err(_) => Err(Failure::observed(format!(
                 "`work` had not returned {limit:.0?} after its stop"
             ))),

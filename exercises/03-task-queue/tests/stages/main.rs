@@ -8,6 +8,8 @@ mod depot;
 mod stage_1_topology;
 mod stage_2_submit;
 mod stage_3_work;
+mod stage_4_retry;
+mod stage_5_crash;
 
 fn main() -> std::process::ExitCode {
     let both = lab::brokers::Wanted {
@@ -20,5 +22,7 @@ fn main() -> std::process::ExitCode {
         .stage("stage_1_topology", stage_1_topology::checks())
         .stage("stage_2_submit", stage_2_submit::checks())
         .stage("stage_3_work", stage_3_work::checks())
+        .stage("stage_4_retry", stage_4_retry::checks())
+        .stage("stage_5_crash", stage_5_crash::checks())
         .main()
 }

@@ -76,7 +76,10 @@ async fn queues_are_durable_quorum_queues(lab: Lab) -> Outcome {
     for (name, arguments) in [
         (names.queue(), work()),
         (names.high_queue(), work()),
-        (names.dead_queue(), table([("x-queue-type", long("quorum"))])),
+        (
+            names.dead_queue(),
+            table([("x-queue-type", long("quorum"))]),
+        ),
     ] {
         if let Some(why) = depot.rabbit.differs(&name, arguments).await? {
             let code = why.contains("durable").then_some("TQ08");
@@ -165,7 +168,10 @@ async fn a_queue_that_differs_is_named_and_left_alone(lab: Lab) -> Outcome {
             .queue_declare(name.as_str().into(), options, FieldTable::default())
             .await?;
         let properties = BasicProperties::default().with_delivery_mode(2);
-        depot.rabbit.publish("", &name, properties, b"theirs").await?;
+        depot
+            .rabbit
+            .publish("", &name, properties, b"theirs")
+            .await?;
         match declare(&channel(&depot).await?, names).await {
             Err(Error::Declared { what, why }) => {
                 ensure!(
@@ -227,13 +233,17 @@ async fn task_queues_are_kept_apart(lab: Lab) -> Outcome {
 }
 
 async fn a_channel_that_is_closed_is_an_error(lab: Lab) -> Outcome {
-    lab.promise("on a channel that is closed `declare` fails, and does not say that the topology is there");
+    lab.promise(
+        "on a channel that is closed `declare` fails, and does not say that the topology is there",
+    );
     let depot = Depot::new(&lab).await?;
     let channel = channel(&depot).await?;
     channel.close(200, "done".into()).await?;
     match declare(&channel, &depot.names).await {
         Ok(()) => fail!("`declare` succeeded on a closed channel"),
-        Err(Error::Declared { what, .. }) => fail!("a closed channel was taken for a difference of {what}"),
+        Err(Error::Declared { what, .. }) => {
+            fail!("a closed channel was taken for a difference of {what}")
+        }
         Err(_) => Ok(()),
     }
 }

@@ -56,7 +56,10 @@ async fn a_task_is_in_the_queue_and_known(lab: Lab) -> Outcome {
             status.id
         );
     };
-    ensure!(known == status, "`submit` returned {status:?}, `Store::get` says {known:?}");
+    ensure!(
+        known == status,
+        "`submit` returned {status:?}, `Store::get` says {known:?}"
+    );
     ensure!(
         depot.status(&status.id).await?.as_ref() == Some(&status),
         "the hash `{}` in Redis holds something else than {status:?}",
@@ -74,9 +77,16 @@ async fn a_task_is_in_the_queue_and_known(lab: Lab) -> Outcome {
     let body: Value = serde_json::from_slice(&taken.message.body)
         .map_err(|error| Failure::observed(format!("the body is no JSON: {error}")))?;
     let expected = json!({"id": status.id, "kind": "mail.send", "payload": payload});
-    ensure!(body == expected, "the body is {body}, and was to be {expected}");
+    ensure!(
+        body == expected,
+        "the body is {body}, and was to be {expected}"
+    );
     let another = submitter.submit(task("mail.send")).await?;
-    ensure!(another.id != status.id, "two tasks have the id {}", status.id);
+    ensure!(
+        another.id != status.id,
+        "two tasks have the id {}",
+        status.id
+    );
     ensure!(
         depot.store().await?.get("nobody").await?.is_none(),
         "`Store::get` knows a task that was never submitted"
@@ -92,7 +102,10 @@ async fn a_task_is_written_to_disk(lab: Lab) -> Outcome {
     let log = depot.rabbit.proxy().log();
     let sent = log.iter().find(|frame| to(&depot)(frame));
     let Some((publish, message)) = sent.and_then(Frame::publish) else {
-        fail!("nothing was published to the exchange `{}`", depot.names.exchange());
+        fail!(
+            "nothing was published to the exchange `{}`",
+            depot.names.exchange()
+        );
     };
     ensure!(
         message.is_persistent(),
@@ -123,10 +136,10 @@ async fn nothing_is_accepted_before_the_confirm(lab: Lab) -> Outcome {
     lab.promise("`submit` returns after RabbitMQ has confirmed the message, not before");
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
-    let held = depot
-        .rabbit
-        .proxy()
-        .arm(Trigger::reply(|frame: &Frame| frame.confirms().is_some()), Action::Hold);
+    let held = depot.rabbit.proxy().arm(
+        Trigger::reply(|frame: &Frame| frame.confirms().is_some()),
+        Action::Hold,
+    );
     let submitting = tokio::spawn(async move { submitter.submit(task("quick")).await });
     let struck = lab
         .eventually("RabbitMQ to confirm the message", || async {
@@ -153,10 +166,10 @@ async fn submits_do_not_wait_for_each_other(lab: Lab) -> Outcome {
     lab.promise("submits side by side do not wait for each other's confirms");
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
-    let held = depot
-        .rabbit
-        .proxy()
-        .arm(Trigger::reply(|frame: &Frame| frame.confirms().is_some()), Action::Hold);
+    let held = depot.rabbit.proxy().arm(
+        Trigger::reply(|frame: &Frame| frame.confirms().is_some()),
+        Action::Hold,
+    );
     let submits: Vec<_> = (0..50)
         .map(|_| {
             let submitter = submitter.clone();
@@ -165,9 +178,10 @@ async fn submits_do_not_wait_for_each_other(lab: Lab) -> Outcome {
         .collect();
     let published = || depot.rabbit.proxy().count(to(&depot));
     let all = lab
-        .eventually("50 tasks to be published while no confirm comes", || async {
-            Ok((published() >= 50).then_some(()))
-        })
+        .eventually(
+            "50 tasks to be published while no confirm comes",
+            || async { Ok((published() >= 50).then_some(())) },
+        )
         .await;
     if let Err(failure) = all {
         return Err(failure.also(format!(
@@ -265,7 +279,10 @@ async fn a_queue_that_is_gone_accepts_nothing(lab: Lab) -> Outcome {
         let submitter = depot.submitter().await?;
         depot.rabbit.delete_queue(&depot.names.queue()).await?;
         if exchange_too {
-            depot.rabbit.delete_exchange(&depot.names.exchange()).await?;
+            depot
+                .rabbit
+                .delete_exchange(&depot.names.exchange())
+                .await?;
         }
         let said = submitter.submit(task("quick")).await;
         is_true(&depot, &said)
@@ -277,7 +294,9 @@ async fn a_queue_that_is_gone_accepts_nothing(lab: Lab) -> Outcome {
 }
 
 async fn what_rabbitmq_refuses_is_not_accepted(lab: Lab) -> Outcome {
-    lab.promise("a task that RabbitMQ answers with a nack, because a queue is full, is not accepted");
+    lab.promise(
+        "a task that RabbitMQ answers with a nack, because a queue is full, is not accepted",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     // Another queue at the same exchange that never takes anything: then the whole message is refused.
@@ -322,10 +341,9 @@ async fn what_rabbitmq_refuses_is_not_accepted(lab: Lab) -> Outcome {
         Err(_) => {}
     }
     depot.rabbit.delete_queue(&full).await?;
-    submitter
-        .submit(task("quick"))
-        .await
-        .map_err(|error| Failure::observed(format!("after one was refused the next failed: {error}")))?;
+    submitter.submit(task("quick")).await.map_err(|error| {
+        Failure::observed(format!("after one was refused the next failed: {error}"))
+    })?;
     Ok(())
 }
 
@@ -334,12 +352,20 @@ async fn a_publish_that_is_lost_is_not_accepted(lab: Lab) -> Outcome {
     for action in [Action::CutBefore, Action::CutAfter] {
         let depot = Depot::new(&lab).await?;
         let submitter = depot.submitter().await?;
-        let fault = depot.rabbit.proxy().arm(Trigger::request(to(&depot)), action);
+        let fault = depot
+            .rabbit
+            .proxy()
+            .arm(Trigger::request(to(&depot)), action);
         let said = submitter.submit(task("quick")).await;
         if !fault.has_fired() {
-            fail!("nothing was published to the exchange `{}`", depot.names.exchange());
+            fail!(
+                "nothing was published to the exchange `{}`",
+                depot.names.exchange()
+            );
         }
-        is_true(&depot, &said).await.map_err(|failure| failure.code("TQ04"))?;
+        is_true(&depot, &said)
+            .await
+            .map_err(|failure| failure.code("TQ04"))?;
         if let Ok(status) = &said {
             ensure!(
                 depot.status(&status.id).await?.is_some(),
@@ -364,8 +390,15 @@ async fn without_a_confirm_there_is_an_end(lab: Lab) -> Outcome {
     depot.rabbit.proxy().stall(true);
     let submitting = submitter.submit(task("quick"));
     match tokio::time::timeout(lab.deadline(), submitting).await {
-        Err(_) => fail!("RabbitMQ does not answer, and `submit` still waits {:?} later; its limit was 500 ms", lab.deadline()),
-        Ok(Ok(status)) => fail!("TQ04", "RabbitMQ did not answer, and the task {} was accepted", status.id),
+        Err(_) => fail!(
+            "RabbitMQ does not answer, and `submit` still waits {:?} later; its limit was 500 ms",
+            lab.deadline()
+        ),
+        Ok(Ok(status)) => fail!(
+            "TQ04",
+            "RabbitMQ did not answer, and the task {} was accepted",
+            status.id
+        ),
         Ok(Err(error)) => ensure!(
             error.is_connection(),
             "the error says that something else is wrong: {error}"
@@ -376,7 +409,9 @@ async fn without_a_confirm_there_is_an_end(lab: Lab) -> Outcome {
 }
 
 async fn without_redis_nothing_is_accepted(lab: Lab) -> Outcome {
-    lab.promise("a task whose status cannot be stored is not accepted; once Redis is back, tasks are");
+    lab.promise(
+        "a task whose status cannot be stored is not accepted; once Redis is back, tasks are",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     depot.redis.proxy().refuse(true);
@@ -406,7 +441,9 @@ async fn without_redis_nothing_is_accepted(lab: Lab) -> Outcome {
 }
 
 async fn a_worker_that_was_faster_is_not_overwritten(lab: Lab) -> Outcome {
-    lab.promise("a task that a worker has done before its submitter heard of the confirm stays done");
+    lab.promise(
+        "a task that a worker has done before its submitter heard of the confirm stays done",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     let held = depot
@@ -435,7 +472,9 @@ async fn a_worker_that_was_faster_is_not_overwritten(lab: Lab) -> Outcome {
     submitting.await??;
     let status = depot.status(&id).await?;
     ensure!(
-        status.as_ref().is_some_and(|it| it.state == State::Succeeded && it.attempts == 1),
+        status
+            .as_ref()
+            .is_some_and(|it| it.state == State::Succeeded && it.attempts == 1),
         "TQ10",
         "a worker had done the task {id} when its submitter wrote the status: now {}",
         status.as_ref().map_or("it is gone".to_owned(), describe)
@@ -467,7 +506,9 @@ async fn what_is_no_task_is_refused(lab: Lab) -> Outcome {
 }
 
 async fn accepted_tasks_survive_a_crash_of_the_broker(lab: Lab) -> Outcome {
-    lab.promise("a task that was accepted is still there after RabbitMQ was killed and started again");
+    lab.promise(
+        "a task that was accepted is still there after RabbitMQ was killed and started again",
+    );
     let own = lab.own_rabbit().await?;
     let depot = Depot::with(&lab, (*own).clone()).await?;
     let submitter = depot.submitter().await?;

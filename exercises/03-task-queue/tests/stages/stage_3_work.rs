@@ -65,7 +65,9 @@ async fn a_task_is_done_and_its_result_is_known(lab: Lab) -> Outcome {
         known.as_ref() == Some(&status),
         "Redis holds {status:?}, `Store::get` says {known:?}"
     );
-    depot.ended_once(std::slice::from_ref(&id), State::Succeeded).await?;
+    depot
+        .ended_once(std::slice::from_ref(&id), State::Succeeded)
+        .await?;
     lab.eventually("its message to be acknowledged", || async {
         Ok((depot.rabbit.proxy().count(Frame::is_ack) == 1).then_some(()))
     })
@@ -73,7 +75,12 @@ async fn a_task_is_done_and_its_result_is_known(lab: Lab) -> Outcome {
     working.expect_running().await?;
     let worked = working.stop().await?;
     ensure!(
-        (worked.succeeded, worked.failed, worked.retried, worked.returned) == (1, 0, 0, 0),
+        (
+            worked.succeeded,
+            worked.failed,
+            worked.retried,
+            worked.returned
+        ) == (1, 0, 0, 0),
         "one task succeeded, and `work` tells of {worked:?}"
     );
     depot.until_ready(&depot.names.queue(), 0).await
@@ -138,12 +145,19 @@ async fn crowd(lab: &Lab) -> Result<(Depot, Floor, Vec<String>, crate::depot::Wo
 }
 
 async fn unacknowledged_deliveries_never_exceed_the_concurrency(lab: Lab) -> Outcome {
-    lab.promise("a worker never holds more unacknowledged deliveries of a queue than its concurrency");
+    lab.promise(
+        "a worker never holds more unacknowledged deliveries of a queue than its concurrency",
+    );
     let (depot, floor, ids, _working) = crowd(&lab).await?;
     let queue = depot.names.queue();
     // Had it no limit, all would be delivered at once.
     lab.within(Duration::from_millis(300)).await;
-    let look = || depot.rabbit.proxy().with_log(|log| most_unacked(log, &queue));
+    let look = || {
+        depot
+            .rabbit
+            .proxy()
+            .with_log(|log| most_unacked(log, &queue))
+    };
     let (ready, held) = (depot.ready(&queue).await?, look());
     ensure!(
         ready == 9 && held == 3,
@@ -220,7 +234,10 @@ async fn nothing_is_acknowledged_while_it_is_worked(lab: Lab) -> Outcome {
         "the worker consumes with `no_ack`: RabbitMQ forgets a message as soon as it is sent, and a worker that dies loses all it was given"
     );
     lab.within(Duration::from_millis(200)).await;
-    let acks = depot.rabbit.proxy().count(|frame| frame.settles().is_some());
+    let acks = depot
+        .rabbit
+        .proxy()
+        .count(|frame| frame.settles().is_some());
     ensure!(
         acks == 0,
         "TQ13",
@@ -254,7 +271,10 @@ async fn nothing_is_acknowledged_before_its_result_is_stored(lab: Lab) -> Outcom
     })
     .await?;
     lab.within(Duration::from_millis(300)).await;
-    let acks = depot.rabbit.proxy().count(|frame| frame.settles().is_some());
+    let acks = depot
+        .rabbit
+        .proxy()
+        .count(|frame| frame.settles().is_some());
     theirs.redis.proxy().stall(false);
     ensure!(
         acks == 0,
@@ -282,9 +302,11 @@ async fn a_panic_is_a_failure_of_one_task(lab: Lab) -> Outcome {
     let floor = Floor::new();
     let submitter = depot.submitter().await?;
     // One that panics before it returns a future, too.
-    let handlers = floor.handlers().on("early", |_: Context| -> std::future::Ready<_> {
-        panic!("before there was a future")
-    });
+    let handlers = floor
+        .handlers()
+        .on("early", |_: Context| -> std::future::Ready<_> {
+            panic!("before there was a future")
+        });
     let mut working = depot.work_with(once(&depot), handlers);
     for (kind, text) in [
         ("panic", "the handler's own panic"),
@@ -324,7 +346,10 @@ async fn what_fails_for_good_has_its_reason(lab: Lab) -> Outcome {
     );
     depot.ended_once(&[id], State::Failed).await?;
     let worked = working.stop().await?;
-    ensure!(worked.failed == 1, "one task failed, and `work` tells of {worked:?}");
+    ensure!(
+        worked.failed == 1,
+        "one task failed, and `work` tells of {worked:?}"
+    );
     Ok(())
 }
 
@@ -462,7 +487,11 @@ async fn several_workers_share_the_tasks(lab: Lab) -> Outcome {
 fn picture(width: u32, height: u32) -> Vec<u8> {
     let half = width / 2;
     let picture = RgbaImage::from_fn(width, height, |x, _| {
-        Rgba(if x < half { [255, 0, 0, 255] } else { [0, 0, 255, 255] })
+        Rgba(if x < half {
+            [255, 0, 0, 255]
+        } else {
+            [0, 0, 255, 255]
+        })
     });
     let mut png = Cursor::new(Vec::new());
     picture
@@ -520,7 +549,10 @@ async fn a_picture_is_scaled(lab: Lab) -> Outcome {
             scaled.height()
         );
         let y = scaled.height() / 2;
-        let (left, right) = (scaled.get_pixel(2, y), scaled.get_pixel(scaled.width() - 3, y));
+        let (left, right) = (
+            scaled.get_pixel(2, y),
+            scaled.get_pixel(scaled.width() - 3, y),
+        );
         ensure!(
             left.0 == [255, 0, 0, 255] && right.0 == [0, 0, 255, 255],
             "it was red on the left and blue on the right, and is {left:?} and {right:?}"
@@ -601,7 +633,12 @@ async fn scaling_tells_how_far_it_is_and_stops(lab: Lab) -> Outcome {
     let (context, mut progress, cancelled) = context(payload(&picture(2000, 2000), 1500));
     let scaling = tokio::spawn(resize(context));
     let limit = lab.deadline();
-    let first = async { progress.wait_for(|percent| *percent > 0).await.map(|it| *it) };
+    let first = async {
+        progress
+            .wait_for(|percent| *percent > 0)
+            .await
+            .map(|it| *it)
+    };
     let first = match tokio::time::timeout(limit, first).await {
         Ok(Ok(percent)) => percent,
         _ => fail!("`resize` ended, or took {limit:.0?}, without a word about its progress"),
@@ -618,7 +655,9 @@ async fn scaling_tells_how_far_it_is_and_stops(lab: Lab) -> Outcome {
     let last = *progress.borrow();
     match ended? {
         Err(_) if last < 95 => Ok(()),
-        Err(failure) => fail!("`resize` was cancelled at {first} percent, and went on to {last}: {failure}"),
+        Err(failure) => {
+            fail!("`resize` was cancelled at {first} percent, and went on to {last}: {failure}")
+        }
         Ok(_) => fail!("`resize` was cancelled at {first} percent, and did all of the work"),
     }
 }

@@ -53,5 +53,5 @@ pub use types::{Attempt, Endpoints, How, Served, Unavailable, Wanted};
 pub(crate) use container::remove_labelled;
 pub(crate) use health::{forget_keys, redis_answers, silent};
 pub(crate) use own::{CHECK_LABEL, note_of_containers};
-pub(crate) use rabbit::forget_declared;
+pub(crate) use rabbit::{Direct, forget_declared};
 pub(crate) use sweep::end_processes;

@@ -10,7 +10,7 @@ use super::container::{ContainerBroker, NoContainer};
 use super::force::Force;
 use super::native_amqp::{self, NativeAmqp, Settings};
 use super::own::{CHECK_LABEL, note_of_containers};
-use super::{Rabbit, port, sweep};
+use super::{Direct, Rabbit, port, sweep};
 use crate::{Failure, Lab, Outcome};
 
 /// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
@@ -65,7 +65,7 @@ impl OwnRabbit {
             Broker::Container(rabbit) => rabbit.amqp_url(),
         };
         Ok(OwnRabbit {
-            rabbit: lab.rabbit_at(&url, None)?,
+            rabbit: lab.rabbit_at(&url, None, Direct::default())?,
             broker: Mutex::new(broker),
             limit,
             noted: NOTED.mul_f64(lab.patience()),

@@ -31,8 +31,11 @@ struct Inner {
     upstream: String,
     proxy: AmqpProxy,
     limit: Duration,
-    direct: Mutex<Option<Connection>>,
+    direct: Direct,
 }
+
+/// The lab's own connection, opened when it is needed. All that a check has of one RabbitMQ share it.
+pub(crate) type Direct = Arc<Mutex<Option<Connection>>>;
 
 /// What RabbitMQ says of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,7 @@ impl Rabbit {
         began: std::time::Instant,
         note: Option<PathBuf>,
         limit: Duration,
+        direct: Direct,
     ) -> Result<Self, Failure> {
         let proxy = AmqpProxy::start(upstream, began, note).map_err(|error| {
             Failure::infrastructure(format!(
@@ -60,7 +64,7 @@ impl Rabbit {
                 upstream: upstream.to_owned(),
                 proxy,
                 limit,
-                direct: Mutex::default(),
+                direct,
             }),
         })
     }
