@@ -38,7 +38,8 @@ fi
 exec "$@"
 "#;
 
-/// Like the official image: logs to the console, and `guest` may come in from outside the container.
+/// Like the official image: logs to the console, `guest` may come in from outside the container, and
+/// `docker stop` reaches the server. The package's own script for root would keep the signal to itself.
 const RABBITMQ_ENTRY_POINT: &str = r#"#!/bin/sh
 set -e
 if [ "$1" = rabbitmq-server ]; then
@@ -47,6 +48,11 @@ if [ "$1" = rabbitmq-server ]; then
         printf 'loopback_users = none\nlog.console = true\nlog.file = false\n' > /etc/rabbitmq/rabbitmq.conf
     fi
     chown -R rabbitmq:rabbitmq /var/lib/rabbitmq
+    if [ "$(id -u)" = 0 ]; then
+        shift
+        export HOME=/var/lib/rabbitmq
+        exec setpriv --reuid=rabbitmq --regid=rabbitmq --clear-groups /usr/lib/rabbitmq/bin/rabbitmq-server "$@"
+    fi
 fi
 exec "$@"
 "#;
