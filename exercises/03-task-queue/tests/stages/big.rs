@@ -148,7 +148,11 @@ async fn five_thousand_tasks_survive_everything(lab: Lab) -> Outcome {
         }
     }
     for (key, ids) in &keys {
-        ensure!(ids.len() == 1, "TQ07", "the key `{key}` stands for the tasks {ids:?}");
+        ensure!(
+            ids.len() == 1,
+            "TQ07",
+            "the key `{key}` stands for the tasks {ids:?}"
+        );
     }
     for worker in &workers {
         worker.expect_running()?;
@@ -185,7 +189,12 @@ async fn five_thousand_tasks_survive_everything(lab: Lab) -> Outcome {
     let mut failed = BTreeSet::new();
     for id in &ids {
         let ended = &states[id.as_str()];
-        ensure!(ended.len() == 1, "TQ10", "the task {id} ended {} times: {ended:?}", ended.len());
+        ensure!(
+            ended.len() == 1,
+            "TQ10",
+            "the task {id} ended {} times: {ended:?}",
+            ended.len()
+        );
         if ended[0] == State::Failed.as_str() {
             failed.insert(id.clone());
         }
