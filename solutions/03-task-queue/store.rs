@@ -30,9 +30,10 @@ pub(crate) use keys::Reserved;
 /// The statuses of the tasks. Cheap to clone; after a lost connection the next call connects again.
 ///
 /// A status is the hash `NAME:task:ID` with the fields `kind`, `state`, `attempts`, `progress` and,
-/// where there is one, `result` (JSON) and `error`. It never goes backwards: what has ended does not
-/// change any more, and `attempts` does not fall. In the step in which a task ends one entry with the
-/// fields `id` and `state` is added to the stream `NAME:done`, which keeps about the last 100,000.
+/// where there is one, `result` (JSON), `error` and `deadline` (RFC 3339); there may be more, which are
+/// nobody else's. It never goes backwards: what has ended does not change any more, and `attempts` does
+/// not fall. In the step in which a task ends one entry with the fields `id` and `state` is added to the
+/// stream `NAME:done`, which keeps about the last 100,000.
 #[derive(Debug, Clone)]
 pub struct Store {
     // solution only
