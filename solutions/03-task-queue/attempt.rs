@@ -110,7 +110,8 @@ impl Workshop {
         match begun {
             Begun::Run(attempt) => self.attempt(delivery, &task, attempt).await,
             Begun::Bury(attempts, reason) => self.bury(delivery, &task.id, attempts, &reason).await,
-            Begun::Drop | Begun::Wait => Ok(()),
+            Begun::Drop => Ok(()),
+            Begun::Wait => Err(LeftToOthers),
         }
     }
 
