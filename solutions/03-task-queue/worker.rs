@@ -29,9 +29,10 @@ use intake::Intake;
 
 /// Works tasks until `stop`, and returns what became of them.
 ///
-/// Takes from the queues `NAME.high` and `NAME`, each on a channel of its own with the
-/// `concurrency` as prefetch, and runs up to `concurrency` attempts side by side; a free place goes to a
-/// task of `NAME.high` if one is there. Messages of any other client are worked too. For each delivery:
+/// Takes from the queues `NAME.high` and `NAME`, each on a channel of its own, and runs up to
+/// `concurrency` attempts side by side. The prefetch is the `concurrency`, and twice that for `NAME.high`:
+/// a place that gets free goes to a task of high priority if there is one, and the next of them has to be
+/// at hand for that. Messages of any other client are worked too. For each delivery:
 ///
 /// - The attempt is begun in Redis, in one step that counts it; state `running`. A task that has ended is
 ///   not begun, and neither is the copy of one that runs or that another message carries on.

@@ -37,6 +37,7 @@ pub(super) static BEGIN: LazyLock<Script> = script!(
     local again = redis.call('HGET', KEYS[1], 'asker') == ARGV[9]
     local function fail(reason)
         redis.call('HSET', KEYS[1], 'kind', kind, 'attempts', attempts, 'error', reason, 'asker', ARGV[9])
+        redis.call('HSETNX', KEYS[1], 'progress', 0)
         finish(id, 'failed', ARGV[8])
         return {'bury', attempts, reason}
     end

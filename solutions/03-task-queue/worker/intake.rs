@@ -33,7 +33,9 @@ impl Intake {
         declare(&first, names).await?;
         let second = channel(&connection).await?;
         let prefetch = options.concurrency.max(1);
-        let high = consume(&first, &names.high_queue(), prefetch).await?;
+        // The next one has to be at hand when a place gets free, or it goes to a normal one.
+        let twice = prefetch.saturating_mul(2);
+        let high = consume(&first, &names.high_queue(), twice).await?;
         let normal = consume(&second, &names.queue(), prefetch).await?;
         Ok(Intake {
             connection,

@@ -4,25 +4,58 @@
 //! Redis themselves say afterwards. It never looks at how the candidate is written. The lab (`tests/lab`)
 //! runs each check in a process of its own and believes only what that process reports at its very end.
 
+mod big;
 mod depot;
+mod front;
+mod http;
+mod openapi;
 mod stage_1_topology;
 mod stage_2_submit;
 mod stage_3_work;
 mod stage_4_retry;
 mod stage_5_crash;
+mod stage_6_idempotency;
+mod stage_7_cancel;
+mod stage_8_reconnect;
+mod stage_9_stop;
 
 fn main() -> std::process::ExitCode {
-    let both = lab::brokers::Wanted {
+    let wanted = lab::brokers::Wanted {
         redis: true,
         amqp: true,
         browser: false,
     };
     lab::Suite::new("task-queue", env!("CARGO_BIN_EXE_task-queue"))
-        .brokers(both)
+        .brokers(wanted)
         .stage("stage_1_topology", stage_1_topology::checks())
-        .stage("stage_2_submit", stage_2_submit::checks())
+        .stage(
+            "stage_2_submit",
+            both(stage_2_submit::checks(), http::of_stage_2()),
+        )
         .stage("stage_3_work", stage_3_work::checks())
         .stage("stage_4_retry", stage_4_retry::checks())
         .stage("stage_5_crash", stage_5_crash::checks())
+        .stage(
+            "stage_6_idempotency",
+            both(stage_6_idempotency::checks(), http::of_stage_6()),
+        )
+        .stage(
+            "stage_7_cancel",
+            both(stage_7_cancel::checks(), http::of_stage_7()),
+        )
+        .stage(
+            "stage_8_reconnect",
+            both(
+                both(stage_8_reconnect::checks(), http::of_stage_8()),
+                big::of_stage_8(),
+            ),
+        )
+        .stage("stage_9_stop", stage_9_stop::checks())
         .main()
+}
+
+/// A stage whose checks stand in two files.
+fn both(mut one: Vec<lab::Check>, two: Vec<lab::Check>) -> Vec<lab::Check> {
+    one.extend(two);
+    one
 }

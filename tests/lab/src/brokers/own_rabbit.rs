@@ -72,6 +72,14 @@ impl OwnRabbit {
         })
     }
 
+    /// The same RabbitMQ behind another proxy, for somebody whom other faults strike.
+    ///
+    /// # Errors
+    /// [`Failure::infrastructure`] when the proxy cannot be started.
+    pub fn again(&self, lab: &Lab) -> Result<Rabbit, Failure> {
+        lab.rabbit_at(self.rabbit.upstream(), None, Direct::default())
+    }
+
     /// Kills it with SIGKILL, as a crash of the machine would. Until it is [started](Self::start) again,
     /// candidates find their connections closed and new ones refused.
     ///
