@@ -4,14 +4,18 @@ mod posted;
 mod problem;
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::FutureExt as _;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +94,15 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/openapi.json", get(openapi))
         .fallback(|| async { Problem::not_found("there is nothing at this address") })
         .method_not_allowed_fallback(|| async { Problem::wrong_method() })
+        .layer(from_fn(sheltered))
         .with_state(desk)
+}
+
+/// A panic is a fault of ours, and no reason to hang up on the client.
+async fn sheltered(request: Request, next: Next) -> Response {
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let broken = |_| Problem::broken().into_response();
+    answering.await.unwrap_or_else(broken)
 }
 
 async fn submit(State(desk): State<Arc<Desk>>, request: Request) -> Result<Response, Problem> {
@@ -112,25 +124,31 @@ async fn submit(State(desk): State<Arc<Desk>>, request: Request) -> Result<Respo
 
 async fn status(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let known = match is_id(&id) {
-        true => desk.store.get(&id).await?,
-        false => None,
-    };
+    let id = id(path)?;
+    let known = desk.store.get(&id).await?;
     let status = known.ok_or(Error::NotFound(id))?;
     Ok(shown(&status).into_response())
 }
 
 async fn cancel(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    if !is_id(&id) {
-        return Err(Error::NotFound(id).into());
-    }
-    let status = desk.store.cancel(&id).await?;
+    let status = desk.store.cancel(&id(path)?).await?;
     Ok(shown(&status).into_response())
+}
+
+/// What cannot be an id is none of a task.
+fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Ok(Path(id)) = path else {
+        return Err(Problem::not_found("there is no such task"));
+    };
+    match is_id(&id) {
+        true => Ok(id),
+        false => Err(Error::NotFound(id).into()),
+    }
 }
 
 async fn health(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {

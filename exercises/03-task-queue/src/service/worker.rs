@@ -1,13 +1,15 @@
 //! `task-queue worker`.
 
-use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use given::output::Output;
 use given::signals;
-use serde_json::json;
+use serde_json::{Value, json};
 use task_queue::{Context, Handlers, KINDS, Outcome, Retry, Work, handlers, work};
+use tokio::sync::Mutex;
 
 use super::{Brokers, some_time};
 
@@ -47,48 +49,52 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         keep: brokers.keep,
         ..Work::new(brokers.amqp, brokers.redis)
     };
-    let worked = work(options, told(handlers()), stop).await?;
-    say(json!({
+    let output = Arc::new(Mutex::new(Output::new()));
+    let worked = work(options, told(handlers(), &output), stop).await?;
+    let whole = json!({
         "succeeded": worked.succeeded,
         "failed": worked.failed,
         "retried": worked.retried,
         "returned": worked.returned,
-    }));
+    });
+    say(&output, &whole).await;
     Ok(())
 }
 
 /// The same handlers, with a line on standard output when an attempt begins and when it ends.
-fn told(handlers: Handlers) -> Handlers {
+fn told(handlers: Handlers, output: &Arc<Mutex<Output>>) -> Handlers {
     let mut told = Handlers::new();
     for kind in KINDS {
-        let handlers = handlers.clone();
-        told = told.on(kind, move |context| attempt(handlers.clone(), context));
+        let (handlers, output) = (handlers.clone(), Arc::clone(output));
+        told = told.on(kind, move |context| {
+            attempt(handlers.clone(), Arc::clone(&output), context)
+        });
     }
     told
 }
 
-async fn attempt(handlers: Handlers, context: Context) -> Outcome {
-    let about = json!({
+async fn attempt(handlers: Handlers, output: Arc<Mutex<Output>>, context: Context) -> Outcome {
+    let mut line = json!({
         "id": context.id(),
         "kind": context.kind(),
         "attempt": context.attempt(),
+        "what": "began",
+        "error": null,
     });
-    let tell = |what: &str, error: Option<String>| {
-        let mut line = about.clone();
-        line["what"] = json!(what);
-        line["error"] = json!(error);
-        say(line);
-    };
-    tell("began", None);
+    say(&output, &line).await;
     let outcome = handlers.call(context).await;
     match &outcome {
-        Ok(_) => tell("succeeded", None),
-        Err(failure) => tell("failed", Some(failure.to_string())),
+        Ok(_) => line["what"] = json!("succeeded"),
+        Err(failure) => {
+            line["what"] = json!("failed");
+            line["error"] = json!(failure.to_string());
+        }
     }
+    say(&output, &line).await;
     outcome
 }
 
 /// Writes a line. Whoever started us may have closed our output; that is no reason not to work.
-fn say(line: serde_json::Value) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+async fn say(output: &Mutex<Output>, line: &Value) {
+    let _ = output.lock().await.json(line).await;
 }
