@@ -1,18 +1,17 @@
 //! What becomes of one delivery, from its first byte to its acknowledgement.
 
 // solution only
-use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::FutureExt as _;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::connection::Pauses;
-use crate::context::{Context, Failure, Handlers, Outcome};
+use crate::context::{Failure, Handlers};
 use crate::error::Error;
 use crate::options::Work;
 use crate::publisher::Publisher;
@@ -25,33 +24,50 @@ use crate::worker::requeue;
 mod counts;
 #[path = "attempt/letters.rs"]
 mod letters;
+#[path = "attempt/run.rs"]
+mod run;
 use counts::Counts;
+use run::Running;
 
-/// How often an attempt asks whether it still counts, and writes its progress.
+/// How long a delivery whose attempt runs elsewhere waits before it asks again.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Everything that attempts share.
 pub(crate) struct Workshop {
-    options: Work,
+    pub options: Work,
     handlers: Handlers,
     store: Store,
-    publisher: Publisher,
+    pub publisher: Publisher,
     counts: Counts,
+    /// As many as attempts may run side by side.
+    pub places: Arc<Semaphore>,
+    /// Cancelled at the stop: nothing is begun any more.
+    pub stop: CancellationToken,
     /// Cancelled at the end of the grace: what still runs is dropped.
     pub cut: CancellationToken,
 }
 
-/// It was cut off, or the delivery is not ours any more: it comes again, here or elsewhere.
+/// It has not begun, it was cut off, or the delivery is not ours any more: it comes again, here or
+/// elsewhere.
 struct LeftToOthers;
 
 impl Workshop {
-    pub fn new(options: Work, handlers: Handlers, store: Store, publisher: Publisher) -> Self {
+    pub fn new(
+        options: Work,
+        handlers: Handlers,
+        store: Store,
+        publisher: Publisher,
+        stop: CancellationToken,
+    ) -> Self {
+        let places = usize::from(options.concurrency.max(1));
         Workshop {
             options,
             handlers,
             store,
             publisher,
             counts: Counts::default(),
+            places: Arc::new(Semaphore::new(places)),
+            stop,
             cut: CancellationToken::new(),
         }
     }
@@ -60,131 +76,131 @@ impl Workshop {
         self.counts.worked()
     }
 
-    pub fn count_returned(&self) {
-        self.counts.returned();
-    }
-
-    pub async fn close(&self) {
-        self.publisher.close().await;
-    }
-
-    /// Works a delivery, and acknowledges it once its outcome is stored.
-    pub async fn handle(&self, delivery: Delivery) {
-        match self.settle(&delivery).await {
+    /// Works a delivery in a place, and acknowledges it once its outcome is stored.
+    pub async fn handle(&self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        match self.settle(&delivery, place).await {
             Ok(()) => {
                 if let Err(error) = delivery.acker.ack(BasicAckOptions::default()).await {
                     info!("cannot acknowledge, it will come again: {error}");
                 }
             }
-            Err(LeftToOthers) => {
-                requeue(&delivery).await;
-                self.counts.returned();
-            }
+            Err(LeftToOthers) => self.give_back(&delivery).await,
+        }
+    }
+
+    /// Gives a delivery back to its queue, for others or for later.
+    pub async fn give_back(&self, delivery: &Delivery) {
+        if requeue(delivery).await {
+            self.counts.returned();
         }
     }
 
     /// Returns once the delivery may be acknowledged.
-    async fn settle(&self, delivery: &Delivery) -> Result<(), LeftToOthers> {
+    async fn settle(
+        &self,
+        delivery: &Delivery,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(), LeftToOthers> {
         let task = match Task::read(&delivery.data) {
             Ok(task) => task,
-            Err(error) => {
-                return self.bury(delivery, "", 0, &error.to_string()).await;
-            }
+            Err(error) => return self.bury(delivery, "", 0, &error.to_string()).await,
         };
-        if !self.handlers.knows(&task.kind) {
-            let reason = format!("nobody here does tasks of the kind `{}`", task.kind);
-            self.stored(|| self.store.refuse(&task, &reason)).await?;
-            self.counts.failed();
-            return self.bury(delivery, &task.id, 0, &reason).await;
+        // The place is given back when the attempt has ended, and not before.
+        let (begun, _place) = self.begin(delivery, &task, place).await?;
+        match begun {
+            Begun::Run(attempt) => self.attempt(delivery, &task, attempt).await,
+            Begun::Bury(attempts, reason) => self.bury(delivery, &task.id, attempts, &reason).await,
+            Begun::Drop | Begun::Wait => Ok(()),
         }
+    }
+
+    /// Begins an attempt, if there is to be one. A delivery whose attempt still runs (it came again
+    /// because a connection was lost) waits for the end of that, and leaves its place to others.
+    async fn begin(
+        &self,
+        delivery: &Delivery,
+        task: &Task,
+        mut place: OwnedSemaphorePermit,
+    ) -> Result<(Begun, OwnedSemaphorePermit), LeftToOthers> {
+        let is_known = self.handlers.knows(&task.kind);
         let copy = Copy {
             asker: new_id(),
             attempts: letters::attempts(&delivery.properties),
             redelivered: delivery.redelivered,
+            refusal: (!is_known)
+                .then(|| format!("nobody here does tasks of the kind `{}`", task.kind)),
         };
         let most = self.options.retry.attempts.max(1);
-        match self.stored(|| self.store.begin(&task, &copy, most)).await? {
-            Begun::Drop => Ok(()),
-            Begun::Bury(attempts, reason) => {
-                self.counts.failed();
-                self.bury(delivery, &task.id, attempts, &reason).await
+        let mut pauses = Pauses::new();
+        loop {
+            // Looked at between two questions and not while one is under way: who does not hear the
+            // answer does not know whether the attempt has begun.
+            if self.stop.is_cancelled() {
+                return Err(LeftToOthers);
             }
-            Begun::Run(attempt) => self.attempt(delivery, task, attempt).await,
+            match self.store.begin(task, &copy, most).await {
+                Ok(Begun::Wait) => {
+                    drop(place);
+                    let waiting = self.stop.run_until_cancelled(tokio::time::sleep(LOOK));
+                    waiting.await.ok_or(LeftToOthers)?;
+                    place = self.place().await?;
+                }
+                Ok(begun) => return Ok((begun, place)),
+                Err(error) => {
+                    warn!("cannot begin an attempt yet: {error}");
+                    pauses.pause().await;
+                }
+            }
         }
     }
 
+    /// A place that is free, as soon as there is one before the stop.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, LeftToOthers> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = self.stop.run_until_cancelled(place).await;
+        place.and_then(Result::ok).ok_or(LeftToOthers)
+    }
+
+    /// Runs an attempt, stores its outcome, and publishes what follows from it.
     async fn attempt(
         &self,
         delivery: &Delivery,
-        task: Task,
+        task: &Task,
         attempt: u32,
     ) -> Result<(), LeftToOthers> {
-        let Some(outcome) = self.run(&task, attempt).await? else {
+        let id = &task.id;
+        let running = Running::new(self, task, attempt);
+        let Some(outcome) = running.outcome().await? else {
             return Ok(());
         };
-        let id = &task.id;
         let failure = match outcome {
             Ok(result) => {
-                let has_effect = self
-                    .stored(|| self.store.succeed(id, attempt, &result))
-                    .await?;
-                if has_effect {
+                let call = || self.store.succeed(id, attempt, &result);
+                if self.stored(call).await? {
                     self.counts.succeeded();
                 }
                 return Ok(());
             }
             Err(failure) => failure,
         };
-        match self.next_delay(&task, attempt, &failure) {
+        match self.next_delay(task, attempt, &failure) {
             Ok(delay) => {
-                self.publish_again(delivery, &task, attempt, delay).await?;
+                // It has to be out before the message is acknowledged, even if by now another worker
+                // has the task.
+                let publishing = self.publish_again(delivery, id, attempt, delay);
+                running.alive(publishing).await?;
                 let reason = failure.to_string();
-                self.stored(|| self.store.again(id, attempt, &reason))
-                    .await?;
+                let call = || self.store.again(id, attempt, &reason);
+                self.stored(call).await?;
                 self.counts.retried();
                 Ok(())
             }
             Err(reason) => {
-                let has_effect = self
-                    .stored(|| self.store.fail(id, attempt, &reason))
-                    .await?;
-                if !has_effect {
+                let call = || self.store.fail(id, attempt, &reason);
+                if !self.stored(call).await? {
                     return Ok(());
                 }
-                self.counts.failed();
                 self.bury(delivery, id, attempt, &reason).await
-            }
-        }
-    }
-
-    /// Runs the handler. Nothing if the attempt does not count any more.
-    async fn run(&self, task: &Task, attempt: u32) -> Result<Option<Outcome>, LeftToOthers> {
-        let cancelled = CancellationToken::new();
-        // However this ends: code that cannot be dropped has to hear of it.
-        let _told = cancelled.clone().drop_guard();
-        let (context, progress) = Context::new(task.clone(), attempt, cancelled);
-        let handler = AssertUnwindSafe(async { self.handlers.call(context).await }).catch_unwind();
-        tokio::select! {
-            outcome = handler => Ok(Some(outcome.unwrap_or_else(|panic| {
-                Err(Failure::Retry(format!("the handler panicked: {}", text_of(&*panic))))
-            }))),
-            () = until(task.deadline) => Ok(Some(Err(Failure::Permanent(
-                "its deadline passed while it ran".to_owned(),
-            )))),
-            () = self.watch(&task.id, attempt, progress) => Ok(None),
-            () = self.cut.cancelled() => Err(LeftToOthers),
-        }
-    }
-
-    /// Writes the progress, and ends when the attempt does not count any more.
-    async fn watch(&self, id: &str, attempt: u32, progress: watch::Receiver<u8>) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let percent = *progress.borrow();
-            match self.store.progress(id, attempt, percent).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => warn!("cannot write the progress of {id}: {error}"),
             }
         }
     }
@@ -205,7 +221,7 @@ impl Workshop {
         }
     }
 
-    /// Tries until Redis has answered.
+    /// Tries until Redis has answered: what has come out of an attempt is not forgotten.
     async fn stored<T, F>(&self, call: impl Fn() -> F) -> Result<T, LeftToOthers>
     where
         F: Future<Output = Result<T, Error>>,
@@ -223,22 +239,5 @@ impl Workshop {
         let stored = self.cut.run_until_cancelled(trying).await;
         stored.ok_or(LeftToOthers)
     }
-}
-
-/// Ends at that time; never, if there is none.
-async fn until(deadline: Option<SystemTime>) {
-    match deadline {
-        Some(deadline) => {
-            let left = deadline.duration_since(SystemTime::now());
-            tokio::time::sleep(left.unwrap_or_default()).await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
-fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 // end solution only

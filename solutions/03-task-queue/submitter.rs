@@ -136,8 +136,9 @@ impl Inner {
     async fn accept(&self, task: NewTask, patience: Instant) -> Result<Status, Error> {
         let id = new_id();
         let Some(key) = &task.key else {
-            self.publish(&Task::of(&task, &id), task.priority).await?;
-            self.store.create(&id, &task.kind).await?;
+            let sent = Task::of(&task, &id);
+            self.publish(&sent, task.priority).await?;
+            self.store.create(&sent).await?;
             return Ok(Status::queued(&id, &task.kind));
         };
         let id = loop {
@@ -149,8 +150,9 @@ impl Inner {
             }
         };
         // Published twice it has one effect all the same: workers go by the id.
-        self.publish(&Task::of(&task, &id), task.priority).await?;
-        self.store.accept(key, &id, &task.kind).await?;
+        let sent = Task::of(&task, &id);
+        self.publish(&sent, task.priority).await?;
+        self.store.accept(key, &sent).await?;
         self.known(&id, &task.kind).await
     }
 

@@ -9,11 +9,11 @@ use crate::report::Worked;
 
 // solution only
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::BasicNackOptions;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -49,11 +49,13 @@ use intake::Intake;
 ///   `x-attempts` (an integer), and confirmed; then the message is acknowledged.
 /// - An attempt whose worker is killed counts. The message comes again, and is run again; after the last
 ///   attempt it is given up as above. A delivery that has not begun counts for nothing.
+/// - A message may come again while its attempt still runs, because no more than the connection was lost.
+///   It may begin another attempt, if one is left; it is better to let the first come to its end.
 /// - What is no task, or of a kind that has no handler, is dead-lettered at once, without an attempt.
 /// - A deadline that has passed before it begins, that passes while it runs, or that will have passed
 ///   before the next attempt, is a failure for good.
 ///
-/// Whatever becomes of an attempt that is not the latest has no effect. While Redis or RabbitMQ is away
+/// Whatever becomes of an attempt that is not the latest has no effect on the status. While Redis or RabbitMQ is away
 /// outcomes are kept until they are stored; nothing is acknowledged before. The connection and its
 /// channels are opened again, and the topology is declared again.
 ///
@@ -72,13 +74,9 @@ pub async fn work(
     let store = Store::connect(&options.redis, &options.names, options.keep).await?;
     let publisher = Publisher::connect(&options.amqp, &options.names, "task-queue worker").await?;
     let intake = Intake::open(&options).await?;
-    let slots = Arc::new(Semaphore::new(usize::from(options.concurrency.max(1))));
     let worker = Worker {
-        options: options.clone(),
-        workshop: Arc::new(Workshop::new(options, handlers, store, publisher)),
-        slots,
+        workshop: Arc::new(Workshop::new(options, handlers, store, publisher, stop)),
         running: TaskTracker::new(),
-        stop,
     };
     worker.run(intake).await;
     Ok(worker.workshop.worked())
@@ -86,45 +84,52 @@ pub async fn work(
 }
 
 // solution only
+/// How long whatever needs RabbitMQ may take at the end: it may be away.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 struct Worker {
-    options: Work,
     workshop: Arc<Workshop>,
-    slots: Arc<Semaphore>,
     running: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Worker {
     /// Takes deliveries until the stop, on one connection after the other.
-    async fn run(&self, mut intake: Intake) {
-        while self.take(&mut intake).await.is_lost() {
-            warn!("the connection to RabbitMQ is lost");
-            match self.open_again().await {
-                Some(another) => intake = another,
-                None => break,
+    async fn run(&self, intake: Intake) {
+        let mut open = Some(intake);
+        while let Some(mut intake) = open.take() {
+            match self.take(&mut intake).await {
+                Ended::Stopped => open = Some(intake),
+                Ended::Lost => {
+                    warn!("deliveries have ended");
+                    // All of it, before another is opened: what it holds is to go back.
+                    intake.close().await;
+                    open = self.open_again().await;
+                    continue;
+                }
             }
-            info!("connected to RabbitMQ again");
+            break;
         }
-        self.give_back(&mut intake).await;
+        if let Some(intake) = &mut open {
+            let _ = tokio::time::timeout(GOODBYE, self.give_back(intake)).await;
+        }
         self.finish().await;
-        intake.close().await;
-        self.workshop.close().await;
+        if let Some(intake) = open {
+            intake.close().await;
+        }
+        self.workshop.publisher.close().await;
     }
 
     /// Takes what comes, high priority first, as long as there are free places.
     async fn take(&self, intake: &mut Intake) -> Ended {
+        let Workshop { places, stop, .. } = &*self.workshop;
         loop {
-            let slot = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ended::Stopped,
-                slot = Arc::clone(&self.slots).acquire_owned() => slot,
-            };
-            let Ok(slot) = slot else {
+            let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned());
+            let Some(Ok(place)) = place.await else {
                 return Ended::Stopped;
             };
             let delivery = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Ended::Stopped,
+                () = stop.cancelled() => return Ended::Stopped,
                 delivery = intake.high.next() => delivery,
                 delivery = intake.normal.next() => delivery,
             };
@@ -133,10 +138,8 @@ impl Worker {
                 return Ended::Lost;
             };
             let workshop = Arc::clone(&self.workshop);
-            self.running.spawn(async move {
-                workshop.handle(delivery).await;
-                drop(slot);
-            });
+            self.running
+                .spawn(async move { workshop.handle(delivery, place).await });
         }
     }
 
@@ -145,14 +148,15 @@ impl Worker {
         let mut pauses = Pauses::new();
         let opening = async {
             loop {
-                match Intake::open(&self.options).await {
+                match Intake::open(&self.workshop.options).await {
                     Ok(intake) => return intake,
                     Err(error) => warn!("{error}"),
                 }
                 pauses.pause().await;
             }
         };
-        self.stop.run_until_cancelled(opening).await
+        let opened = self.workshop.stop.run_until_cancelled(opening).await;
+        opened.inspect(|_| info!("deliveries come again"))
     }
 
     /// Nothing more is delivered, and what has not begun goes back.
@@ -160,8 +164,7 @@ impl Worker {
         intake.cancel().await;
         for consumer in [&mut intake.high, &mut intake.normal] {
             while let Some(Ok(delivery)) = consumer.next().await {
-                requeue(&delivery).await;
-                self.workshop.count_returned();
+                self.workshop.give_back(&delivery).await;
             }
         }
     }
@@ -169,37 +172,31 @@ impl Worker {
     /// Waits for what runs, and at the end of the grace cuts it off.
     async fn finish(&self) {
         self.running.close();
-        if tokio::time::timeout(self.options.grace, self.running.wait())
-            .await
-            .is_err()
-        {
+        let grace = self.workshop.options.grace;
+        let ended = tokio::time::timeout(grace, self.running.wait()).await;
+        if ended.is_err() {
             self.workshop.cut.cancel();
-            self.running.wait().await;
+            let _ = tokio::time::timeout(GOODBYE, self.running.wait()).await;
         }
     }
 }
 
 /// Why no more deliveries are taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Stopped,
     Lost,
 }
 
-impl Ended {
-    fn is_lost(self) -> bool {
-        self == Ended::Lost
-    }
-}
-
-/// Gives a delivery back to its queue, if it is still ours.
-pub(crate) async fn requeue(delivery: &Delivery) {
+/// Gives a delivery back to its queue. Returns whether it was still ours.
+pub(crate) async fn requeue(delivery: &Delivery) -> bool {
     let options = BasicNackOptions {
         requeue: true,
         ..BasicNackOptions::default()
     };
-    if let Err(error) = delivery.acker.nack(options).await {
+    let given_back = delivery.acker.nack(options).await;
+    given_back.unwrap_or_else(|error| {
         info!("RabbitMQ gives it back by itself: {error}");
-    }
+        false
+    })
 }
 // end solution only

@@ -1,4 +1,4 @@
-// Stub 6fe0c6d8356687a0: this file is yours to write. `cargo xtask reset task-queue` starts it again.
+// Stub 187e86249af2b090: this file is yours to write. `cargo xtask reset task-queue` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -14,9 +14,10 @@ use crate::status::Status;
 /// The statuses of the tasks. Cheap to clone; after a lost connection the next call connects again.
 ///
 /// A status is the hash `NAME:task:ID` with the fields `kind`, `state`, `attempts`, `progress` and,
-/// where there is one, `result` (JSON) and `error`. It never goes backwards: what has ended does not
-/// change any more, and `attempts` does not fall. In the step in which a task ends one entry with the
-/// fields `id` and `state` is added to the stream `NAME:done`, which keeps about the last 100,000.
+/// where there is one, `result` (JSON), `error` and `deadline` (RFC 3339); there may be more, which are
+/// nobody else's. It never goes backwards: what has ended does not change any more, and `attempts` does
+/// not fall. In the step in which a task ends one entry with the fields `id` and `state` is added to the
+/// stream `NAME:done`, which keeps about the last 100,000.
 #[derive(Debug, Clone)]
 pub struct Store {}
 

@@ -1,4 +1,4 @@
-// Stub 80dcd61a35aaf681: this file is yours to write. `cargo xtask reset task-queue` starts it again.
+// Stub 5fc29ad267dc8c52: this file is yours to write. `cargo xtask reset task-queue` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -33,11 +33,13 @@ use crate::report::Worked;
 ///   `x-attempts` (an integer), and confirmed; then the message is acknowledged.
 /// - An attempt whose worker is killed counts. The message comes again, and is run again; after the last
 ///   attempt it is given up as above. A delivery that has not begun counts for nothing.
+/// - A message may come again while its attempt still runs, because no more than the connection was lost.
+///   It may begin another attempt, if one is left; it is better to let the first come to its end.
 /// - What is no task, or of a kind that has no handler, is dead-lettered at once, without an attempt.
 /// - A deadline that has passed before it begins, that passes while it runs, or that will have passed
 ///   before the next attempt, is a failure for good.
 ///
-/// Whatever becomes of an attempt that is not the latest has no effect. While Redis or RabbitMQ is away
+/// Whatever becomes of an attempt that is not the latest has no effect on the status. While Redis or RabbitMQ is away
 /// outcomes are kept until they are stored; nothing is acknowledged before. The connection and its
 /// channels are opened again, and the topology is declared again.
 ///

@@ -9,8 +9,6 @@ use tracing::warn;
 
 use super::{LeftToOthers, Workshop};
 use crate::connection::Pauses;
-use crate::error::Error;
-use crate::task::Task;
 
 /// How many attempts had been made when a message was published.
 const ATTEMPTS: &str = "x-attempts";
@@ -35,26 +33,36 @@ pub(super) fn attempts(properties: &BasicProperties) -> u32 {
 }
 
 impl Workshop {
-    /// Publishes the message for the next attempt, to come back after the delay.
+    /// Publishes the message for the next attempt, to come back after the delay. Tries until it is
+    /// published.
     pub(super) async fn publish_again(
         &self,
         delivery: &Delivery,
-        task: &Task,
+        id: &str,
         attempt: u32,
         delay: Duration,
-    ) -> Result<(), LeftToOthers> {
-        let headers = || counted(attempt);
-        let once = || async {
-            let queue = self.publisher.wait_queue(delay).await?;
-            let body = &delivery.data;
-            self.publisher
-                .publish("", &queue, &task.id, headers(), body)
-                .await
-        };
-        self.published(delivery, once).await
+    ) {
+        let mut pauses = Pauses::new();
+        loop {
+            let queue = self.publisher.wait_queue(delay).await;
+            let published = match &queue {
+                Ok(queue) => {
+                    let headers = counted(attempt);
+                    let body = &delivery.data;
+                    self.publisher.publish("", queue, id, headers, body).await
+                }
+                Err(_) => queue.map(drop),
+            };
+            match published {
+                Ok(()) => return,
+                Err(error) => warn!("cannot publish {id} for its next attempt yet: {error}"),
+            }
+            pauses.pause().await;
+        }
     }
 
-    /// Publishes the message to the dead letters.
+    /// Publishes the message to the dead letters. Tries until it is published; or until the delivery is
+    /// not ours any more, since then it comes again, and whoever gets it does the same.
     pub(super) async fn bury(
         &self,
         delivery: &Delivery,
@@ -63,40 +71,25 @@ impl Workshop {
         reason: &str,
     ) -> Result<(), LeftToOthers> {
         let exchange = self.options.names.dead_exchange();
-        let once = || async {
-            let mut headers = counted(attempts);
-            headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
-            let (key, body) = (delivery.routing_key.as_str(), &delivery.data);
-            self.publisher
-                .publish(&exchange, key, id, headers, body)
-                .await
-        };
-        self.published(delivery, once).await
-    }
-
-    /// Tries until it is published; or until the delivery is not ours any more, since then it comes again,
-    /// and whoever gets it does the same.
-    async fn published<F>(
-        &self,
-        delivery: &Delivery,
-        once: impl Fn() -> F,
-    ) -> Result<(), LeftToOthers>
-    where
-        F: Future<Output = Result<(), Error>>,
-    {
         let trying = async {
             let mut pauses = Pauses::new();
             while delivery.acker.usable() {
-                match once().await {
+                let mut headers = counted(attempts);
+                headers.insert(REASON.into(), AMQPValue::LongString(reason.into()));
+                let (key, body) = (delivery.routing_key.as_str(), &delivery.data);
+                let published = self.publisher.publish(&exchange, key, id, headers, body);
+                match published.await {
                     Ok(()) => return Ok(()),
-                    Err(error) => warn!("cannot publish yet: {error}"),
+                    Err(error) => warn!("cannot publish the dead letter {id} yet: {error}"),
                 }
                 pauses.pause().await;
             }
             Err(LeftToOthers)
         };
-        let published = self.cut.run_until_cancelled(trying).await;
-        published.unwrap_or(Err(LeftToOthers))
+        let buried = self.cut.run_until_cancelled(trying).await;
+        buried.unwrap_or(Err(LeftToOthers))?;
+        self.counts.failed();
+        Ok(())
     }
 }
 

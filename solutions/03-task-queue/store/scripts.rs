@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-/// What several scripts need: the state and the attempts, and the way a task ends.
+/// What several scripts need: how far the task is, how it becomes known, and how it ends.
 macro_rules! script {
     ($body:literal) => {
         LazyLock::new(|| {
@@ -12,6 +12,15 @@ macro_rules! script {
                 "local state = redis.call('HGET', KEYS[1], 'state')
                 local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
                 local ended = state == 'succeeded' or state == 'failed' or state == 'cancelled'
+                local function now()
+                    local time = redis.call('TIME')
+                    return time[1] * 1000 + math.floor(time[2] / 1000)
+                end
+                local function create(kind, deadline)
+                    if state then return end
+                    redis.call('HSET', KEYS[1], 'kind', kind, 'state', 'queued', 'attempts', 0, 'progress', 0)
+                    if deadline ~= '' then redis.call('HSET', KEYS[1], 'deadline', deadline) end
+                end
                 local function finish(id, state, keep)
                     redis.call('HSET', KEYS[1], 'state', state)
                     redis.call('PEXPIRE', KEYS[1], keep)
@@ -23,50 +32,64 @@ macro_rules! script {
     };
 }
 
-/// ARGV: kind.
+/// ARGV: kind, deadline or nothing.
 pub(super) static CREATE: LazyLock<Script> = script!(
-    "if state then return 0 end
-    redis.call('HSET', KEYS[1], 'kind', ARGV[1], 'state', 'queued', 'attempts', 0, 'progress', 0)
+    "create(ARGV[1], ARGV[2])
     return 1"
 );
 
-/// ARGV: id, kind, attempts before this copy, redelivered, most attempts, now, deadline or 0, keep, asker.
+/// ARGV: id, kind, deadline or nothing, whether that has passed, attempts before this copy, redelivered,
+/// asker, most attempts, lease, reason for a refusal or nothing, keep.
+///
+/// `copy` in the hash is the copy that carries the running attempt, `seen` is when that gave its last
+/// sign of life, `asker` is the delivery that was answered last.
 pub(super) static BEGIN: LazyLock<Script> = script!(
-    "local id, kind, copy, redelivered = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+    "local id, kind, overdue, copy, redelivered = ARGV[1], ARGV[2], ARGV[4] == '1', tonumber(ARGV[5]), ARGV[6] == '1'
+    local asker, most, lease, refusal = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
     -- The same delivery asks again, because it has not heard the answer: it gets the same.
-    local again = redis.call('HGET', KEYS[1], 'asker') == ARGV[9]
-    local function fail(reason)
-        redis.call('HSET', KEYS[1], 'kind', kind, 'attempts', attempts, 'error', reason, 'asker', ARGV[9])
-        redis.call('HSETNX', KEYS[1], 'progress', 0)
-        finish(id, 'failed', ARGV[8])
-        return {'bury', attempts, reason}
-    end
+    local again = redis.call('HGET', KEYS[1], 'asker') == asker
     if state == 'running' and again then return {'run', attempts, ''} end
     -- Whoever gave the task up may have died before the dead letter was out.
     if state == 'failed' and (redelivered or again) then
         return {'bury', attempts, redis.call('HGET', KEYS[1], 'error') or ''}
     end
     if ended then return {'drop', attempts, ''} end
-    -- A message that is older than the attempt that runs, or than the one that failed last: it was
-    -- doubled on its way, and another one carries the task on.
-    if copy < attempts and not (state == 'running' and redelivered) then
+
+    local runs = state == 'running' and copy == tonumber(redis.call('HGET', KEYS[1], 'copy'))
+    if runs then
+        -- A second copy of what runs already.
+        if not redelivered then return {'drop', attempts, ''} end
+        -- It came again because a connection was lost, or a worker. Only a worker falls silent.
+        if now() - tonumber(redis.call('HGET', KEYS[1], 'seen')) < lease then return {'wait', attempts, ''} end
+    elseif copy < attempts then
+        -- Older than an attempt that was made: it was late or doubled, and another message carries
+        -- the task on.
         return {'drop', attempts, ''}
     end
-    if ARGV[7] ~= '0' and tonumber(ARGV[6]) >= tonumber(ARGV[7]) then
-        return fail('its deadline has passed')
+
+    create(kind, ARGV[3])
+    local function fail(reason)
+        redis.call('HSET', KEYS[1], 'error', reason, 'asker', asker)
+        finish(id, 'failed', ARGV[11])
+        return {'bury', attempts, reason}
     end
-    if attempts >= tonumber(ARGV[5]) then
-        return fail('its worker was lost during attempt ' .. attempts .. ', the last')
+    if refusal ~= '' then return fail(refusal) end
+    if overdue then return fail('its deadline has passed') end
+    if attempts >= most then
+        return fail(runs and 'its worker was lost during attempt ' .. attempts .. ', the last'
+            or 'attempt ' .. attempts .. ' was the last')
     end
     attempts = attempts + 1
-    redis.call('HSET', KEYS[1], 'kind', kind, 'state', 'running', 'attempts', attempts, 'progress', 0, 'asker', ARGV[9])
+    redis.call('HSET', KEYS[1], 'state', 'running', 'attempts', attempts, 'progress', 0,
+        'copy', copy, 'seen', now(), 'asker', asker)
     return {'run', attempts, ''}"
 );
 
 /// ARGV: attempt, percent.
 pub(super) static PROGRESS: LazyLock<Script> = script!(
     "if state ~= 'running' or attempts ~= tonumber(ARGV[1]) then return 0 end
-    if tonumber(ARGV[2]) > tonumber(redis.call('HGET', KEYS[1], 'progress') or '0') then
+    redis.call('HSET', KEYS[1], 'seen', now())
+    if tonumber(ARGV[2]) > tonumber(redis.call('HGET', KEYS[1], 'progress')) then
         redis.call('HSET', KEYS[1], 'progress', ARGV[2])
     end
     return 1"
@@ -95,14 +118,6 @@ pub(super) static AGAIN: LazyLock<Script> = script!(
     return 1"
 );
 
-/// ARGV: id, error, keep.
-pub(super) static REFUSE: LazyLock<Script> = script!(
-    "if ended then return 0 end
-    redis.call('HSET', KEYS[1], 'error', ARGV[2])
-    finish(ARGV[1], 'failed', ARGV[3])
-    return 1"
-);
-
 /// ARGV: id, keep.
 pub(super) static CANCEL: LazyLock<Script> = script!(
     "if not state or ended then return 0 end
@@ -124,12 +139,10 @@ pub(super) static RESERVE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// `KEYS[2]` is the idempotency key's. ARGV: kind, id.
+/// `KEYS[2]` is the idempotency key's. ARGV: kind, deadline or nothing, id.
 pub(super) static ACCEPT: LazyLock<Script> = script!(
-    "if not state then
-        redis.call('HSET', KEYS[1], 'kind', ARGV[1], 'state', 'queued', 'attempts', 0, 'progress', 0)
-    end
+    "create(ARGV[1], ARGV[2])
     -- It may have expired since, and must not come back without an end.
-    if redis.call('HGET', KEYS[2], 'id') == ARGV[2] then redis.call('HSET', KEYS[2], 'accepted', 1) end
+    if redis.call('HGET', KEYS[2], 'id') == ARGV[3] then redis.call('HSET', KEYS[2], 'accepted', 1) end
     return 1"
 );

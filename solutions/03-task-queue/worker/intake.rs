@@ -11,6 +11,8 @@ use crate::error::Error;
 use crate::options::Work;
 use crate::topology::declare;
 
+/// How long connecting, declaring and beginning to consume may take together.
+const OPEN: Duration = Duration::from_secs(10);
 /// How long a connection that may be dead is given to close.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -27,6 +29,12 @@ pub(crate) struct Intake {
 impl Intake {
     /// Connects, declares, and begins to consume.
     pub async fn open(options: &Work) -> Result<Intake, Error> {
+        let late = |_| Err(Error::Away(format!("no answer within {OPEN:?}")));
+        let opened = tokio::time::timeout(OPEN, Intake::new(options)).await;
+        opened.unwrap_or_else(late)
+    }
+
+    async fn new(options: &Work) -> Result<Intake, Error> {
         let connection = connect(&options.amqp, "task-queue worker: intake").await?;
         let names = &options.names;
         let first = channel(&connection).await?;

@@ -513,17 +513,6 @@ impl Floor {
             .await;
         seen.map_err(|failure| failure.also(format!("{} did", self.running())))
     }
-
-    /// Waits until so many calls have begun.
-    pub async fn until_began(&self, lab: &Lab, count: usize) -> Outcome {
-        let what = format!("{count} attempt(s) to begin");
-        let seen = lab
-            .eventually(&what, || async {
-                Ok((self.began().len() >= count).then_some(()))
-            })
-            .await;
-        seen.map_err(|failure| failure.also(format!("{} did", self.began().len())))
-    }
 }
 
 struct Seen(Floor);

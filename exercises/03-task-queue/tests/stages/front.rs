@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lab::clients::http::{Client, Request, Response};
-use lab::{Failure, Lab, Service, ensure};
+use lab::{Failure, Service, ensure};
 use serde_json::Value;
 
 use crate::depot::Depot;
@@ -20,7 +20,9 @@ impl Front {
     pub async fn open(depot: &Depot, flags: &[&str]) -> Result<Front, Failure> {
         let service = start(depot, &depot.rabbit.url(), flags)?;
         let line = service.next_json().await?;
-        let addr = line["listening"].as_str().and_then(|text| text.parse().ok());
+        let addr = line["listening"]
+            .as_str()
+            .and_then(|text| text.parse().ok());
         let Some(addr) = addr else {
             return Err(Failure::observed(format!(
                 "the first line that the API prints was to be {{\"listening\":\"127.0.0.1:PORT\"}}, and is {line}"
@@ -69,21 +71,26 @@ impl Front {
     }
 }
 
-/// Starts the API with an address of RabbitMQ that may be wrong.
+/// Starts the API with an address of RabbitMQ, and flags, that may be wrong.
 pub fn start(depot: &Depot, amqp: &str, flags: &[&str]) -> Result<Service, Failure> {
     let (redis, name) = (depot.redis.url(), depot.names.to_string());
-    let mut arguments = vec!["api", "--amqp", amqp, "--redis", &redis, "--name", &name];
-    if !flags.contains(&"--listen") {
-        arguments.extend(["--listen", "127.0.0.1:0"]);
+    let mut arguments = vec!["api", "--amqp", amqp];
+    for (flag, value) in [
+        ("--redis", redis.as_str()),
+        ("--name", &name),
+        ("--listen", "127.0.0.1:0"),
+    ] {
+        if !flags.contains(&flag) {
+            arguments.extend([flag, value]);
+        }
     }
     arguments.extend(flags);
     depot.lab.service(arguments).start()
 }
 
 /// A command of the service that has to end by itself: its exit code and what it says.
-pub async fn ends(lab: &Lab, service: &Service) -> Result<(Option<i32>, String), Failure> {
+pub async fn ends(service: &Service) -> Result<(Option<i32>, String), Failure> {
     let status = service.wait().await?;
-    let _ = lab;
     Ok((status.code(), service.stderr()))
 }
 

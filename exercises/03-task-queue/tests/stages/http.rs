@@ -58,7 +58,10 @@ async fn a_task_is_accepted_over_http(lab: Lab) -> Outcome {
         "`Location` is `{location}`, the id is `{id}`"
     );
     let expected = json!({"id": id, "kind": "sleep", "state": "queued", "attempts": 0, "progress": 0, "result": null, "error": null});
-    ensure!(status == expected, "the body is {status}, and was to be {expected}");
+    ensure!(
+        status == expected,
+        "the body is {status}, and was to be {expected}"
+    );
     let answer = front.get(location).await?;
     ensure!(
         answer.status == 200 && body_of(&answer)? == expected,
@@ -72,11 +75,17 @@ async fn a_task_is_accepted_over_http(lab: Lab) -> Outcome {
     let answer = front.get(location).await?;
     let done = body_of(&answer)?;
     ensure!(
-        done["state"] == "succeeded" && done["result"] == json!({"slept": 1}) && done["progress"] == 100,
+        done["state"] == "succeeded"
+            && done["result"] == json!({"slept": 1})
+            && done["progress"] == 100,
         "after it was done `GET {location}` says {done}"
     );
     let answer = front.get("/healthz").await?;
-    ensure!(answer.status == 200, "`GET /healthz` was answered with {}", answer.status);
+    ensure!(
+        answer.status == 200,
+        "`GET /healthz` was answered with {}",
+        answer.status
+    );
     Ok(())
 }
 
@@ -84,7 +93,13 @@ async fn what_is_no_json_is_400_and_what_is_no_task_422(lab: Lab) -> Outcome {
     lab.promise("a body that is no JSON is 400, one that is no task 422, with the place of what is wrong; nothing of it is published");
     let depot = Depot::new(&lab).await?;
     let front = Front::open(&depot, &[]).await?;
-    for body in ["", "{", "kind=sleep", "{\"kind\":\"sleep\"} x", "\u{feff}{}"] {
+    for body in [
+        "",
+        "{",
+        "kind=sleep",
+        "{\"kind\":\"sleep\"} x",
+        "\u{feff}{}",
+    ] {
         let answer = front.post(body, &[]).await?;
         problem(&answer, 400, &format!("the body `{body}`"))?;
     }
@@ -94,19 +109,33 @@ async fn what_is_no_json_is_400_and_what_is_no_task_422(lab: Lab) -> Outcome {
         (r#"{"kind":7}"#, "/kind"),
         (r#"{"kind":"dance"}"#, "/kind"),
         (r#"{"kind":"sleep"}"#, "/payload"),
-        (r#"{"kind":"sleep","payload":{"millis":"long"}}"#, "/payload"),
-        (r#"{"kind":"sleep","payload":{"millis":99999999999}}"#, "/payload"),
-        (r#"{"kind":"resize","payload":{"image":"%","width":1}}"#, "/payload"),
+        (
+            r#"{"kind":"sleep","payload":{"millis":"long"}}"#,
+            "/payload",
+        ),
+        (
+            r#"{"kind":"sleep","payload":{"millis":99999999999}}"#,
+            "/payload",
+        ),
+        (
+            r#"{"kind":"resize","payload":{"image":"%","width":1}}"#,
+            "/payload",
+        ),
         (r#"{"kind":"crash","priority":"urgent"}"#, "/priority"),
         (r#"{"kind":"crash","deadline":"soon"}"#, "/deadline"),
-        (r#"{"kind":"crash","deadline":"2001-01-01T00:00:00Z"}"#, "/deadline"),
+        (
+            r#"{"kind":"crash","deadline":"2001-01-01T00:00:00Z"}"#,
+            "/deadline",
+        ),
         (r#"{"kind":"crash","prio":"high"}"#, "/prio"),
     ] {
         let answer = front.post(body, &[]).await?;
         let problem = problem(&answer, 422, &format!("the body {body}"))?;
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
         ensure!(
-            errors.iter().any(|error| error["pointer"] == pointer && error["detail"].is_string()),
+            errors
+                .iter()
+                .any(|error| error["pointer"] == pointer && error["detail"].is_string()),
             "the body {body} is wrong at `{pointer}`, and the problem says {problem}"
         );
     }
@@ -160,10 +189,17 @@ async fn what_is_too_large_is_413_and_another_type_415(lab: Lab) -> Outcome {
     let large = format!(r#"{{"kind":"crash","payload":"{}"}}"#, "x".repeat(2 << 20));
     let answer = front.post(&large, &[]).await?;
     problem(&answer, 413, "a body of 2 MiB")?;
-    let fits = format!(r#"{{"kind":"crash","payload":"{}"}}"#, "x".repeat((1 << 20) - 64));
+    let fits = format!(
+        r#"{{"kind":"crash","payload":"{}"}}"#,
+        "x".repeat((1 << 20) - 64)
+    );
     front.accepted(&fits, &[]).await?;
     let task = r#"{"kind":"crash"}"#;
-    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
+    for kind in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+    ] {
         let mut request = Request::post("/tasks").body(task);
         if let Some(kind) = kind {
             request = request.header("content-type", kind);
@@ -175,10 +211,23 @@ async fn what_is_too_large_is_413_and_another_type_415(lab: Lab) -> Outcome {
         .header("content-type", "Application/JSON; charset=utf-8")
         .body(task);
     let answer = front.ask(&request).await?;
-    ensure!(answer.status == 202, "JSON with a charset was answered with {}", answer.status);
+    ensure!(
+        answer.status == 202,
+        "JSON with a charset was answered with {}",
+        answer.status
+    );
     let small = Front::open(&depot, &["--max-body", "100"]).await?;
-    let answer = small.post(&format!(r#"{{"kind":"crash","payload":"{}"}}"#, "x".repeat(100)), &[]).await?;
-    problem(&answer, 413, "a body of more than 100 bytes with `--max-body 100`")?;
+    let answer = small
+        .post(
+            &format!(r#"{{"kind":"crash","payload":"{}"}}"#, "x".repeat(100)),
+            &[],
+        )
+        .await?;
+    problem(
+        &answer,
+        413,
+        "a body of more than 100 bytes with `--max-body 100`",
+    )?;
     Ok(())
 }
 
@@ -187,12 +236,21 @@ async fn the_description_of_the_api_fits_its_answers(lab: Lab) -> Outcome {
     let depot = Depot::new(&lab).await?;
     let front = Front::open(&depot, &[]).await?;
     let answer = front.get("/openapi.json").await?;
-    ensure!(answer.status == 200, "`GET /openapi.json` was answered with {}", answer.status);
+    ensure!(
+        answer.status == 200,
+        "`GET /openapi.json` was answered with {}",
+        answer.status
+    );
     let api = crate::openapi::Api::new(body_of(&answer)?)?;
     let id = front
         .accepted(r#"{"kind":"sleep","payload":{"millis":1}}"#, &[])
         .await?;
-    let done = front.accepted(r#"{"kind":"fail","payload":{"reason":"r","permanent":true}}"#, &[]).await?;
+    let done = front
+        .accepted(
+            r#"{"kind":"fail","payload":{"reason":"r","permanent":true}}"#,
+            &[],
+        )
+        .await?;
     let _worker = depot.worker(&[])?;
     depot.until(&id, State::Succeeded).await?;
     depot.until(&done, State::Failed).await?;
@@ -244,27 +302,76 @@ async fn an_api_that_cannot_start_says_why(lab: Lab) -> Outcome {
     let theirs = lab.unique("theirs");
     let channel = depot.rabbit.direct().await?;
     channel
-        .queue_declare(theirs.as_str().into(), Default::default(), Default::default())
+        .queue_declare(
+            theirs.as_str().into(),
+            Default::default(),
+            Default::default(),
+        )
         .await?;
     let cases: [(&str, String, Vec<&str>, i32, &str); 8] = [
-        ("RabbitMQ is away", away.url(), vec![], 69, "cannot connect to RabbitMQ"),
-        ("Redis is away", url.clone(), vec!["--redis", "redis://127.0.0.1:1"], 69, "Redis"),
-        ("the password is wrong", format!("amqp://guest:wrong@{host}"), vec![], 77, "password"),
+        (
+            "RabbitMQ is away",
+            away.url(),
+            vec![],
+            69,
+            "cannot connect to RabbitMQ",
+        ),
+        (
+            "Redis is away",
+            url.clone(),
+            vec!["--redis", "redis://127.0.0.1:1"],
+            69,
+            "Redis",
+        ),
+        (
+            "the password is wrong",
+            format!("amqp://guest:wrong@{host}"),
+            vec![],
+            77,
+            "password",
+        ),
         (
             "there is no such virtual host",
-            format!("amqp://guest:guest@{}/nowhere", host.split('/').next().unwrap_or_default()),
+            format!(
+                "amqp://guest:guest@{}/nowhere",
+                host.split('/').next().unwrap_or_default()
+            ),
             vec![],
             77,
             "nowhere",
         ),
-        ("the address is none", "http://localhost".to_owned(), vec![], 2, "amqp://"),
-        ("the port is taken", url.clone(), vec!["--listen", &taken_at], 98, "cannot listen"),
-        ("a queue differs", url.clone(), vec!["--name", &theirs], 76, &theirs),
-        ("the name is none", url.clone(), vec!["--name", "a b"], 2, "a b"),
+        (
+            "the address is none",
+            "http://localhost".to_owned(),
+            vec![],
+            2,
+            "amqp://",
+        ),
+        (
+            "the port is taken",
+            url.clone(),
+            vec!["--listen", &taken_at],
+            98,
+            "cannot listen",
+        ),
+        (
+            "a queue differs",
+            url.clone(),
+            vec!["--name", &theirs],
+            76,
+            &theirs,
+        ),
+        (
+            "the name is none",
+            url.clone(),
+            vec!["--name", "a b"],
+            2,
+            "a b",
+        ),
     ];
     for (what, amqp, flags, code, says) in cases {
         let service = start(&depot, &amqp, &flags)?;
-        let (ended, said) = ends(&lab, &service).await?;
+        let (ended, said) = ends(&service).await?;
         ensure!(
             ended == Some(code),
             "{what}: the service ended with {ended:?}, not {code}; it said: {said}"
@@ -281,18 +388,30 @@ async fn an_api_that_cannot_start_says_why(lab: Lab) -> Outcome {
 async fn an_idempotency_key_works_over_http(lab: Lab) -> Outcome {
     lab.promise("`Idempotency-Key` makes repeated and simultaneous requests one task; with another body it is 422; a key that is none is 422");
     let depot = Depot::new(&lab).await?;
-    let (one, two) = (Front::open(&depot, &[]).await?, Front::open(&depot, &[]).await?);
+    let (one, two) = (
+        Front::open(&depot, &[]).await?,
+        Front::open(&depot, &[]).await?,
+    );
     let body = r#"{"kind":"sleep","payload":{"millis":1}}"#;
     let asked = (0..60).map(|n| {
         let front = if n % 2 == 0 { one.clone() } else { two.clone() };
-        tokio::spawn(async move { front.accepted(body, &[("Idempotency-Key", "order-77")]).await })
+        tokio::spawn(async move {
+            front
+                .accepted(body, &[("Idempotency-Key", "order-77")])
+                .await
+        })
     });
     let mut ids = Vec::new();
     for id in futures::future::join_all(asked).await {
         ids.push(id??);
     }
     ids.dedup();
-    ensure!(ids.len() == 1, "TQ07", "60 requests with one key got {} ids", ids.len());
+    ensure!(
+        ids.len() == 1,
+        "TQ07",
+        "60 requests with one key got {} ids",
+        ids.len()
+    );
     let other = r#"{"kind":"sleep","payload":{"millis":2}}"#;
     let answer = one.post(other, &[("idempotency-key", "order-77")]).await?;
     problem(&answer, 422, "the same key with another body")?;
@@ -336,8 +455,14 @@ async fn a_task_is_cancelled_over_http(lab: Lab) -> Outcome {
         .accepted(r#"{"kind":"sleep","payload":{"millis":3600000}}"#, &[])
         .await?;
     depot.until(&running, State::Running).await?;
-    let answer = front.ask(&Request::delete(format!("/tasks/{running}"))).await?;
-    ensure!(answer.status == 200, "`DELETE` of a task that runs was answered with {}", answer.status);
+    let answer = front
+        .ask(&Request::delete(format!("/tasks/{running}")))
+        .await?;
+    ensure!(
+        answer.status == 200,
+        "`DELETE` of a task that runs was answered with {}",
+        answer.status
+    );
     depot.ended_once(&[running], State::Cancelled).await
 }
 

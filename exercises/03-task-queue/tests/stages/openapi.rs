@@ -73,7 +73,10 @@ impl Api {
             _ => Vec::new(),
         };
         if !types.is_empty() && !types.iter().any(|kind| is(value, kind)) {
-            wrong.push(format!("`{place}` is not of the type {}", types.join(" or ")));
+            wrong.push(format!(
+                "`{place}` is not of the type {}",
+                types.join(" or ")
+            ));
             return;
         }
         if let Some(all) = schema["enum"].as_array()
@@ -90,7 +93,10 @@ impl Api {
         }
         if let Some(members) = value.as_object() {
             for name in schema["required"].as_array().into_iter().flatten() {
-                if name.as_str().is_some_and(|name| !members.contains_key(name)) {
+                if name
+                    .as_str()
+                    .is_some_and(|name| !members.contains_key(name))
+                {
                     wrong.push(format!("`{place}` lacks {name}"));
                 }
             }

@@ -54,12 +54,19 @@ async fn a_key_stands_for_one_task(lab: Lab) -> Outcome {
     for _ in 0..3 {
         ids.insert(one.submit(task("quick")).await?.id);
     }
-    ensure!(ids.len() == 8, "four other keys and three submits without one are seven other tasks; there are {} ids", ids.len());
+    ensure!(
+        ids.len() == 8,
+        "four other keys and three submits without one are seven other tasks; there are {} ids",
+        ids.len()
+    );
     let floor = Floor::new();
     let _working = depot.work(floor.handlers());
     let done = depot.until_done(8).await?;
     let done: BTreeSet<_> = done.into_iter().map(|(id, _)| id).collect();
-    ensure!(done == ids, "the tasks that were done are not those that were accepted");
+    ensure!(
+        done == ids,
+        "the tasks that were done are not those that were accepted"
+    );
     ensure!(
         floor.began().len() == 8,
         "eight tasks were accepted, and handlers were called {} times",
@@ -103,7 +110,11 @@ async fn submits_at_the_same_moment_are_one_task(lab: Lab) -> Outcome {
         depot.ended_once(&[id], State::Succeeded).await?;
     }
     let done = depot.done().await?.len();
-    ensure!(done == 3, "TQ07", "three keys were used, and {done} tasks were done");
+    ensure!(
+        done == 3,
+        "TQ07",
+        "three keys were used, and {done} tasks were done"
+    );
     Ok(())
 }
 
@@ -172,7 +183,9 @@ async fn the_order_of_members_makes_no_difference(lab: Lab) -> Outcome {
 }
 
 async fn a_key_whose_task_has_ended_tells_of_it(lab: Lab) -> Outcome {
-    lab.promise("a submit with a key whose task has ended gets that task's status, and does nothing again");
+    lab.promise(
+        "a submit with a key whose task has ended gets that task's status, and does nothing again",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     let floor = Floor::new();
@@ -186,7 +199,11 @@ async fn a_key_whose_task_has_ended_tells_of_it(lab: Lab) -> Outcome {
             "the task of the key has ended; the submit was told {again:?}, not {ended:?}"
         );
         lab.within(Duration::from_millis(200)).await;
-        ensure!(floor.attempts(&id) == [1], "it was done again: {:?}", floor.attempts(&id));
+        ensure!(
+            floor.attempts(&id) == [1],
+            "it was done again: {:?}",
+            floor.attempts(&id)
+        );
         depot.ended_once(&[id], state).await?;
     }
     Ok(())
@@ -220,7 +237,10 @@ async fn done_after_all(depot: &Depot, key: &str, what: &str) -> Outcome {
         })?;
     let floor = Floor::new();
     let _working = other.work(floor.handlers());
-    depot.until(&status.id, State::Succeeded).await.map_err(also)?;
+    depot
+        .until(&status.id, State::Succeeded)
+        .await
+        .map_err(also)?;
     lab_quiet(depot).await;
     let done = depot.done().await?;
     ensure!(
@@ -361,14 +381,19 @@ async fn a_message_that_comes_again_after_its_end_has_no_effect(lab: Lab) -> Out
     let _working = theirs.work(floor.handlers());
     let id = submitter.submit(task("quick")).await?.id;
     let first = depot.until(&id, State::Succeeded).await?;
-    lab.eventually("the message to be delivered again and acknowledged", || async {
-        let log = theirs.rabbit.proxy().log();
-        let again = log
-            .iter()
-            .any(|frame| frame.deliver().is_some_and(|(deliver, _)| deliver.redelivered));
-        let acked = log.iter().any(|frame| frame.is_ack() && frame.passed);
-        Ok((lost.has_fired() && again && acked).then_some(()))
-    })
+    lab.eventually(
+        "the message to be delivered again and acknowledged",
+        || async {
+            let log = theirs.rabbit.proxy().log();
+            let again = log.iter().any(|frame| {
+                frame
+                    .deliver()
+                    .is_some_and(|(deliver, _)| deliver.redelivered)
+            });
+            let acked = log.iter().any(|frame| frame.is_ack() && frame.passed);
+            Ok((lost.has_fired() && again && acked).then_some(()))
+        },
+    )
     .await?;
     ensure!(
         floor.attempts(&id) == [1],

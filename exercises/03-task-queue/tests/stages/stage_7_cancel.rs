@@ -48,7 +48,11 @@ async fn a_task_that_waits_is_cancelled_and_never_begins(lab: Lab) -> Outcome {
         "the task {id} was cancelled before any worker was there, and was begun"
     );
     let status = depot.until(&id, State::Cancelled).await?;
-    ensure!(status.attempts == 0 && status.result.is_none(), "{}", describe(&status));
+    ensure!(
+        status.attempts == 0 && status.result.is_none(),
+        "{}",
+        describe(&status)
+    );
     ensure!(
         depot.ready(&depot.names.dead_queue()).await? == 0,
         "a cancelled task became a dead letter"
@@ -82,7 +86,9 @@ async fn a_task_that_runs_is_told_and_ends_without_effect(lab: Lab) -> Outcome {
     lab.within(Duration::from_millis(300)).await;
     let status = depot.status(&id).await?;
     ensure!(
-        status.as_ref().is_some_and(|it| it.state == State::Cancelled && it.result.is_none()),
+        status
+            .as_ref()
+            .is_some_and(|it| it.state == State::Cancelled && it.result.is_none()),
         "TQ10",
         "the task {id} was cancelled while it ran: {}",
         status.as_ref().map_or("it is gone".to_owned(), describe)
@@ -173,7 +179,10 @@ async fn what_has_ended_cannot_be_cancelled(lab: Lab) -> Outcome {
         match store.cancel(&id).await {
             Err(Error::Ended(ended)) if ended == state => {}
             Err(other) => fail!("cancelling a task that has {state} gave: {other}"),
-            Ok(status) => fail!("a task that has {state} was cancelled: {}", describe(&status)),
+            Ok(status) => fail!(
+                "a task that has {state} was cancelled: {}",
+                describe(&status)
+            ),
         }
         ensure!(
             depot.status(&id).await?.as_ref() == Some(&before),
@@ -208,7 +217,9 @@ async fn cancelling_again_changes_nothing(lab: Lab) -> Outcome {
 }
 
 async fn a_race_between_the_end_and_the_cancelling_has_one_winner(lab: Lab) -> Outcome {
-    lab.promise("when a task is cancelled at the moment in which it ends, one of both wins, and stays");
+    lab.promise(
+        "when a task is cancelled at the moment in which it ends, one of both wins, and stays",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     let store = depot.store().await?;
@@ -263,7 +274,9 @@ fn until(time: SystemTime) -> impl Fn(&str) -> NewTask {
 }
 
 async fn a_deadline_that_has_passed_is_not_begun(lab: Lab) -> Outcome {
-    lab.promise("a task whose deadline has passed is not begun: it is failed, and there is a dead letter");
+    lab.promise(
+        "a task whose deadline has passed is not begun: it is failed, and there is a dead letter",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     let late = until(SystemTime::now() + Duration::from_millis(50))("quick");
@@ -278,9 +291,15 @@ async fn a_deadline_that_has_passed_is_not_begun(lab: Lab) -> Outcome {
         floor.attempts(&id)
     );
     let error = status.error.unwrap_or_default();
-    ensure!(error.contains("deadline"), "the error does not speak of the deadline: \"{error}\"");
+    ensure!(
+        error.contains("deadline"),
+        "the error does not speak of the deadline: \"{error}\""
+    );
     let letter = depot.dead_letter().await?;
-    ensure!(letter.message.id() == id, "the dead letter is another task's");
+    ensure!(
+        letter.message.id() == id,
+        "the dead letter is another task's"
+    );
     depot.ended_once(&[id], State::Failed).await
 }
 
@@ -299,7 +318,9 @@ async fn a_deadline_cuts_off_what_runs(lab: Lab) -> Outcome {
     let id = submitter.submit(until(deadline)("gated")).await?.id;
     floor.until_running(&lab, 1).await?;
     let status = depot.until(&id, State::Failed).await?;
-    let early = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let early = deadline
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
     ensure!(
         early < Duration::from_millis(50),
         "it was given up {early:?} before its deadline"
@@ -316,10 +337,17 @@ async fn a_deadline_cuts_off_what_runs(lab: Lab) -> Outcome {
     .await?;
     let letter = depot.dead_letter().await?;
     let reason = text(letter.message.header("x-reason")).unwrap_or_default();
-    ensure!(reason.contains("deadline"), "the reason of the dead letter is \"{reason}\"");
+    ensure!(
+        reason.contains("deadline"),
+        "the reason of the dead letter is \"{reason}\""
+    );
     let next = submitter.submit(task("quick")).await?.id;
     depot.until(&next, State::Succeeded).await?;
-    ensure!(floor.attempts(&id) == [1], "it was tried again: {:?}", floor.attempts(&id));
+    ensure!(
+        floor.attempts(&id) == [1],
+        "it was tried again: {:?}",
+        floor.attempts(&id)
+    );
     depot.ended_once(&[id], State::Failed).await
 }
 
@@ -342,7 +370,10 @@ async fn nothing_is_tried_again_past_its_deadline(lab: Lab) -> Outcome {
     let status = depot.until(&id, State::Failed).await?;
     ensure!(status.attempts == 1, "{}", describe(&status));
     ensure!(
-        status.error.as_deref().is_some_and(|error| error.contains("no luck today")),
+        status
+            .error
+            .as_deref()
+            .is_some_and(|error| error.contains("no luck today")),
         "the last attempt failed with \"no luck today\", and the error does not say so: {}",
         describe(&status)
     );
@@ -385,7 +416,9 @@ fn high(kind: &str) -> NewTask {
 }
 
 async fn high_priority_overtakes(lab: Lab) -> Outcome {
-    lab.promise("a task of high priority is begun before all of normal priority that nobody has begun");
+    lab.promise(
+        "a task of high priority is begun before all of normal priority that nobody has begun",
+    );
     let depot = Depot::new(&lab).await?;
     let submitter = depot.submitter().await?;
     let floor = Floor::new();
@@ -415,17 +448,28 @@ async fn high_priority_overtakes(lab: Lab) -> Outcome {
     floor.open(1);
     depot.until_done(9).await?;
     let order: Vec<_> = floor.began().into_iter().map(|(id, _)| id).collect();
-    let place = |id: &String| order.iter().position(|other| other == id).unwrap_or(usize::MAX);
+    let place = |id: &String| {
+        order
+            .iter()
+            .position(|other| other == id)
+            .unwrap_or(usize::MAX)
+    };
     ensure!(place(&first) == 0, "the first was not the first");
     // One normal task may have been chosen already when the high ones came.
-    let before = normal.iter().filter(|id| urgent.iter().any(|other| place(id) < place(other)));
+    let before = normal
+        .iter()
+        .filter(|id| urgent.iter().any(|other| place(id) < place(other)));
     let before = before.count();
     ensure!(
         before <= 1,
         "five normal tasks waited, and three of high priority came later; {before} of the normal ones were begun before the last of the others: {:?}",
         order
             .iter()
-            .map(|id| if urgent.contains(id) { "high" } else { "normal" })
+            .map(|id| if urgent.contains(id) {
+                "high"
+            } else {
+                "normal"
+            })
             .collect::<Vec<_>>()
     );
     Ok(())
@@ -454,6 +498,10 @@ async fn high_priority_keeps_its_prefetch(lab: Lab) -> Outcome {
     }
     floor.open(16);
     depot.until_done(16).await?;
-    ensure!(floor.most() == 2, "{} ran side by side; the concurrency is 2", floor.most());
+    ensure!(
+        floor.most() == 2,
+        "{} ran side by side; the concurrency is 2",
+        floor.most()
+    );
     Ok(())
 }
