@@ -40,7 +40,7 @@ mod types;
 mod url;
 pub mod warm;
 
-pub use bench::with_redis;
+pub use bench::{with_brokers, with_redis};
 pub use container::{AMQP_IMAGE, REDIS_IMAGE};
 pub use handle::Redis;
 pub use keep::keep_if_asked;
