@@ -61,7 +61,10 @@ fn unbounded() -> anyhow::Result<()> {
     }
     let grown = resident()?.saturating_sub(before);
     let waiting = hung.len();
-    println!("  no bound     {EVENTS:>11} {:>9} {waiting:>9} {:>9} {grown:>6} KiB", 0, 0);
+    println!(
+        "  no bound     {EVENTS:>11} {:>9} {waiting:>9} {:>9} {grown:>6} KiB",
+        0, 0
+    );
     Ok(())
 }
 
