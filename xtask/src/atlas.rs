@@ -33,7 +33,7 @@ pub struct Args {
     /// Only this mistake
     #[arg(long, value_name = "CODE")]
     only: Option<String>,
-    /// Run every check of the exercise against each mistake, not only those of the stage that has to catch it
+    /// Run every check of the exercise against each mistake, not only the one that has to catch it
     #[arg(long)]
     all: bool,
     /// Leave out the reference, which has to pass everything
@@ -209,6 +209,7 @@ async fn judge(
     };
     let selection = Selection {
         stage: checks::stage_of(&page.caught_by).filter(|_| !all),
+        check: (!all).then(|| page.caught_by.clone()),
         ..Selection::all(exercise)
     };
     let grade = session.judge(&candidate, &[selection]).await?;

@@ -1,7 +1,8 @@
 //! The listings of the book. Each module is one listing: a small program against a real Redis,
 //! between sockets of this machine, or inside one process.
 //!
-//! A listing is given the address of a Redis and the name of a stream that nobody else uses.
+//! A listing is given the addresses of a Redis and a RabbitMQ, and the name of a stream that nobody else
+//! uses.
 //! What it prints is compared with `output/NAME.txt` by this crate's test, so the output that
 //! the book shows is what the code prints.
 
@@ -24,8 +25,21 @@ pub mod first;
 pub mod giving_up;
 pub mod going_fast;
 pub mod histories;
+pub mod mq_acks;
+pub mod mq_channels;
+pub mod mq_confirms;
+pub mod mq_dead_letters;
+pub mod mq_first;
+pub mod mq_keys;
+pub mod mq_prefetch;
+pub mod mq_priority;
+pub mod mq_retries;
+pub mod mq_routing;
+pub mod mq_stopping;
+pub mod mq_window;
 pub mod one_effect;
 pub mod orders;
+pub mod prints;
 pub mod recorded;
 pub mod sending;
 pub mod sharing;
@@ -83,6 +97,18 @@ pub const NAMES: &[&str] = &[
     "ev_durable",
     "ev_outbox",
     "ev_saga",
+    "mq_first",
+    "mq_routing",
+    "mq_confirms",
+    "mq_window",
+    "mq_prefetch",
+    "mq_acks",
+    "mq_retries",
+    "mq_dead_letters",
+    "mq_keys",
+    "mq_priority",
+    "mq_channels",
+    "mq_stopping",
     "cut",
     "histories",
     "recorded",
@@ -114,8 +140,15 @@ pub const NAMES: &[&str] = &[
 /// Runs one listing by its name; it prints to standard output.
 ///
 /// # Errors
-/// When there is no listing of that name, or Redis refuses a command.
-pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
+/// When there is no listing of that name, or a broker refuses a command.
+pub async fn run(
+    name: &str,
+    redis: &str,
+    amqp: &str,
+    stream: &str,
+) -> anyhow::Result<()> {
+    // A colon is for Redis; RabbitMQ's queues have points.
+    let queue = stream.replace(':', ".");
     match name {
         "first" => first::run(redis, stream).await?,
         "sending" => sending::run(redis, stream).await?,
@@ -140,6 +173,18 @@ pub async fn run(name: &str, redis: &str, stream: &str) -> anyhow::Result<()> {
         "ev_durable" => ev_durable::run(redis, stream).await?,
         "ev_outbox" => ev_outbox::run(redis, stream).await?,
         "ev_saga" => ev_saga::run(),
+        "mq_first" => mq_first::run(amqp, &queue).await?,
+        "mq_routing" => mq_routing::run(amqp, &queue).await?,
+        "mq_confirms" => mq_confirms::run(amqp, &queue).await?,
+        "mq_window" => mq_window::run(amqp, &queue).await?,
+        "mq_prefetch" => mq_prefetch::run(amqp, &queue).await?,
+        "mq_acks" => mq_acks::run(amqp, &queue).await?,
+        "mq_retries" => mq_retries::run(amqp, &queue).await?,
+        "mq_dead_letters" => mq_dead_letters::run(amqp, &queue).await?,
+        "mq_keys" => mq_keys::run(redis, stream).await?,
+        "mq_priority" => mq_priority::run(amqp, &queue).await?,
+        "mq_channels" => mq_channels::run(amqp, &queue).await?,
+        "mq_stopping" => mq_stopping::run(amqp, &queue).await?,
         "cut" => cut::run(redis, stream).await?,
         "histories" => histories::run(),
         "recorded" => recorded::run(redis, stream).await?,

@@ -21,14 +21,19 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(name: &str) -> anyhow::Result<()> {
-    let keeper = Keeper::start(Wanted { redis: true, ..Wanted::default() }).await?;
-    let redis = keeper
-        .endpoints()
-        .redis
-        .context("the lab promised a Redis and gave none")?;
+    let keeper = Keeper::start(Wanted {
+        redis: true,
+        amqp: name.starts_with("mq_"),
+        ..Wanted::default()
+    })
+    .await?;
+    let endpoints = keeper.endpoints();
+    let redis =
+        endpoints.redis.context("the lab promised a Redis and gave none")?;
+    let amqp = endpoints.amqp.unwrap_or_default();
     // A stream of its own, so that a Redis with other things in it stays as it is.
     let stream = format!("listing:{name}:{}", std::process::id());
-    let result = listings::run(name, &redis, &stream)
+    let result = listings::run(name, &redis, &amqp, &stream)
         .await
         .with_context(|| format!("running {name} against {redis}"));
     listings::orders::clean_up(&redis, &stream).await.ok();

@@ -1,4 +1,4 @@
-//! Runs every listing against a real Redis and compares what it prints with what the book shows.
+//! Runs every listing against a real Redis and a real RabbitMQ, and compares what it prints with what the book shows.
 //!
 //! An id such as `1732406400000-0` differs from run to run, so ids are compared as `ID`. The lines
 //! with `ANCHOR` in `output/*.txt` only cut the text for the pages.
@@ -25,15 +25,19 @@ fn main() -> ExitCode {
 
 fn run(filter: &str) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting Tokio")?;
-    let keeper = runtime
-        .block_on(Keeper::start(Wanted { redis: true, ..Wanted::default() }))?;
-    let redis = keeper
-        .endpoints()
-        .redis
-        .context("the lab promised a Redis and gave none")?;
+    let keeper = runtime.block_on(Keeper::start(Wanted {
+        redis: true,
+        amqp: true,
+        browser: false,
+    }))?;
+    let endpoints = keeper.endpoints();
+    let redis =
+        endpoints.redis.context("the lab promised a Redis and gave none")?;
+    let amqp =
+        endpoints.amqp.context("the lab promised a RabbitMQ and gave none")?;
     let mut failed = Vec::new();
     for name in listings::NAMES.iter().filter(|name| name.contains(filter)) {
-        match compare(name, &redis) {
+        match compare(name, &redis, &amqp) {
             Ok(()) => println!("{name} ... ok"),
             Err(error) => {
                 println!("{name} ... FAILED");
@@ -45,7 +49,7 @@ fn run(filter: &str) -> Result<()> {
     Ok(())
 }
 
-fn compare(name: &str, redis: &str) -> Result<()> {
+fn compare(name: &str, redis: &str, amqp: &str) -> Result<()> {
     let file = format!("{}/output/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let shown = std::fs::read_to_string(&file)
         .with_context(|| format!("reading {file}"))?;
@@ -54,6 +58,7 @@ fn compare(name: &str, redis: &str) -> Result<()> {
     let output = Command::new(env!("CARGO_BIN_EXE_listings"))
         .arg(name)
         .env("REDIS_URL", redis)
+        .env("AMQP_URL", amqp)
         .output()
         .context("starting the listing")?;
     let errors = String::from_utf8_lossy(&output.stderr);

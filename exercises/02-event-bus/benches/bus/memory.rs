@@ -1,9 +1,12 @@
-//! What a bus holds while a million events are published and one subscription hangs.
+//! What a bus holds while a million events are published and one subscription hangs, and what a
+//! channel without a bound would hold.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use event_bus::{Bus, Overflow, Subscribe};
 use futures::FutureExt as _;
+use tokio::sync::mpsc;
 
 use crate::publish::event;
 
@@ -17,7 +20,7 @@ pub async fn measure() -> anyhow::Result<()> {
     for overflow in [Overflow::Block, Overflow::DropOldest, Overflow::Disconnect] {
         one(overflow, true).await?;
     }
-    Ok(())
+    unbounded()
 }
 
 async fn one(overflow: Overflow, print: bool) -> anyhow::Result<()> {
@@ -46,6 +49,22 @@ async fn one(overflow: Overflow, print: bool) -> anyhow::Result<()> {
             "  {overflow:<12} {published:>11} {waited:>9} {waiting:>9} {dropped:>9} {grown:>6} KiB"
         );
     }
+    Ok(())
+}
+
+/// The naive way: a channel without a bound, and somebody who does not read it.
+fn unbounded() -> anyhow::Result<()> {
+    let (sender, hung) = mpsc::unbounded_channel();
+    let before = resident()?;
+    for _ in 0..EVENTS {
+        sender.send(Arc::new(event()))?;
+    }
+    let grown = resident()?.saturating_sub(before);
+    let waiting = hung.len();
+    println!(
+        "  no bound     {EVENTS:>11} {:>9} {waiting:>9} {:>9} {grown:>6} KiB",
+        0, 0
+    );
     Ok(())
 }
 

@@ -562,11 +562,14 @@ async fn the_copy_is_confirmed_before_the_message_is_acknowledged(lab: Lab) -> O
     .await
 }
 
+/// Tells a message by its frame.
+type Matches = Box<dyn Fn(&Frame) -> bool + Send>;
+
 /// Ends well although the connection is lost at such a message.
 async fn survives(
     lab: &Lab,
     kind: &str,
-    published: fn(&Depot) -> Box<dyn Fn(&Frame) -> bool + Send>,
+    published: fn(&Depot) -> Matches,
     ended: State,
     code: &'static str,
 ) -> Outcome {

@@ -174,7 +174,14 @@ async fn what_kills_its_worker_is_given_up(lab: Lab) -> Outcome {
             let given_up = status.is_some_and(|status| status.state == State::Failed);
             Ok((given_up || worker.exit_status().is_some()).then_some(()))
         })
-        .await?;
+        .await
+        .map_err(|failure| {
+            failure
+                .code_if((begun >= 3).then_some("TQ14"))
+                .also(format!(
+                    "it has killed {begun} workers by now, and 3 attempts are allowed"
+                ))
+        })?;
         let crashed = worker
             .json_lines()
             .iter()

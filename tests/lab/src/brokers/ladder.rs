@@ -8,7 +8,7 @@ use super::native_amqp::{self, NativeAmqp};
 use super::native_redis::{self, NativeRedis};
 use super::sweep::Home;
 use super::url::{address_of, masked};
-use super::{Attempt, How, Served, Unavailable, health, mend};
+use super::{Attempt, How, Served, Unavailable, health, mend, rabbit};
 
 /// The kinds of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Broker {
         let answer = match self {
             Broker::Redis => health::redis_answers(&url, limit).await.map(|_| ()),
             Broker::Amqp => match address_of(&url) {
-                Some(address) => health::amqp_answers(&address, limit).await,
+                Some(_) => rabbit::lets_in(&url, limit).await,
                 None => Err("it is not of the form amqp://user:password@host:port/vhost".into()),
             },
         };

@@ -43,6 +43,13 @@ const SCRIPTS: [&str; 3] = [
     "/usr/local/opt/rabbitmq/sbin/rabbitmq-server",
 ];
 
+/// Executes the program `$0` with as many open files as it may have. The usual 1024 are some 800 connections;
+/// then RabbitMQ waits without a word until one is closed. More than some ten thousand only cost memory.
+const WITH_FILES: &str = r#"
+ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)" 2>/dev/null || :
+exec "$0"
+"#;
+
 /// The script that starts the server, if it is installed.
 pub(crate) fn program() -> Option<PathBuf> {
     let script = SCRIPTS
@@ -205,7 +212,9 @@ fn spawn(
     std::fs::write(&plugins, "[].\n").map_err(cannot)?;
     let configuration = directory.join("rabbitmq.conf");
     std::fs::write(&configuration, "vm_memory_high_watermark.relative = 0.8\n").map_err(cannot)?;
-    Command::new(program)
+    Command::new("sh")
+        .args(["-c", WITH_FILES])
+        .arg(program)
         .env("HOME", directory)
         .env("RABBITMQ_NODENAME", format!("workbook-{port}@localhost"))
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")

@@ -1,6 +1,7 @@
 //! A RabbitMQ that belongs to one check, to be killed, stopped, paused and started again.
 
 use std::ops::Deref;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -11,6 +12,7 @@ use super::force::Force;
 use super::native_amqp::{self, NativeAmqp, Settings};
 use super::own::{CHECK_LABEL, note_of_containers};
 use super::{Direct, Rabbit, port, sweep};
+use crate::faults::amqp::AmqpProxy;
 use crate::{Failure, Lab, Outcome};
 
 /// How long a start may take on an idle machine: it takes six seconds where nothing else happens.
@@ -27,6 +29,8 @@ const NOTED: Duration = Duration::from_secs(3);
 pub struct OwnRabbit {
     rabbit: Rabbit,
     broker: Mutex<Broker>,
+    /// All proxies in front of it.
+    proxies: std::sync::Mutex<Vec<AmqpProxy>>,
     limit: Duration,
     noted: Duration,
 }
@@ -64,8 +68,10 @@ impl OwnRabbit {
             Broker::Process(rabbit) => rabbit.url(),
             Broker::Container(rabbit) => rabbit.amqp_url(),
         };
+        let rabbit = lab.rabbit_at(&url, None, Direct::default())?;
         Ok(OwnRabbit {
-            rabbit: lab.rabbit_at(&url, None, Direct::default())?,
+            proxies: std::sync::Mutex::new(vec![rabbit.proxy().clone()]),
+            rabbit,
             broker: Mutex::new(broker),
             limit,
             noted: NOTED.mul_f64(lab.patience()),
@@ -77,19 +83,26 @@ impl OwnRabbit {
     /// # Errors
     /// [`Failure::infrastructure`] when the proxy cannot be started.
     pub fn again(&self, lab: &Lab) -> Result<Rabbit, Failure> {
-        lab.rabbit_at(self.rabbit.upstream(), None, Direct::default())
+        let rabbit = lab.rabbit_at(self.rabbit.upstream(), None, Direct::default())?;
+        self.proxies().push(rabbit.proxy().clone());
+        Ok(rabbit)
     }
 
     /// Kills it with SIGKILL, as a crash of the machine would. Until it is [started](Self::start) again,
     /// candidates find their connections closed and new ones refused.
     ///
-    /// If a queue was first declared through the proxy less than three seconds ago, it waits for these to
+    /// If a queue was first declared through a proxy less than three seconds ago, it waits for these to
     /// pass: before, RabbitMQ itself may lose what such a queue holds.
     ///
     /// # Errors
     /// [`Failure::infrastructure`] when that is not possible; so for all that follow.
     pub async fn kill(&self) -> Outcome {
-        if let Some(ago) = self.rabbit.proxy().last_new_queue() {
+        let last = self
+            .proxies()
+            .iter()
+            .filter_map(AmqpProxy::last_new_queue)
+            .min();
+        if let Some(ago) = last {
             tokio::time::sleep(self.noted.saturating_sub(ago)).await;
         }
         match &mut *self.broker.lock().await {
@@ -147,6 +160,10 @@ impl OwnRabbit {
             Broker::Container(rabbit) => rabbit.resume().await,
         };
         resumed.map_err(|why| cannot("resume", &why))
+    }
+
+    fn proxies(&self) -> MutexGuard<'_, Vec<AmqpProxy>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

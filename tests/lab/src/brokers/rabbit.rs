@@ -202,6 +202,13 @@ async fn connect(url: &str, limit: Duration) -> Result<Connection, String> {
     }
 }
 
+/// Whether user, password and virtual host are good for anything: what keeps us out is the error.
+pub(super) async fn lets_in(url: &str, limit: Duration) -> Result<(), String> {
+    let connection = connect(url, limit).await?;
+    let closed = connection.close(200, "done".into()).await;
+    closed.map_err(|error| error.to_string())
+}
+
 /// The code by which RabbitMQ refused something: 404, 406.
 fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {

@@ -18,6 +18,8 @@
 //!
 //! Faults are armed by what happens on the wire, never by a clock: a check
 //! that needs "after the delivery, before its acknowledgement" says just that.
+//!
+//! [`amqp`] has the same for RabbitMQ.
 
 pub mod amqp;
 mod buffers;

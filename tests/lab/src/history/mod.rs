@@ -124,6 +124,7 @@ pub struct History {
 struct Recorded {
     events: Vec<Event>,
     wire: wire::Absorbed,
+    amqp: amqp::Absorbed,
     faults: HashSet<(u16, usize)>,
 }
 
@@ -215,11 +216,21 @@ impl History {
     }
 
     /// Adds what a proxy in front of RabbitMQ has seen of its messages, by their message id: what was
-    /// published, delivered and settled, and the faults that struck. To be called once.
+    /// published and confirmed, delivered and settled, and the faults that struck. Safe to call again:
+    /// nothing is added twice.
+    ///
+    /// - `DeadLettered` by a message to an exchange whose name ends with `.dead`.
+    /// - `Delivered` and `Acknowledged` by the client; a nack or a reject is a `Note`.
+    /// - `Note` for what was published, confirmed, refused by a nack, or returned.
+    ///
+    /// Only what was passed on is told: a confirm that was lost is among the faults.
     pub fn absorb_amqp(&self, proxy: &AmqpProxy) {
         let (log, faults) = (proxy.log(), proxy.faults());
         let mut recorded = self.lock();
-        amqp::absorb(&log, &mut recorded.events);
+        let recorded = &mut *recorded;
+        recorded
+            .amqp
+            .absorb(proxy.port(), &log, &mut recorded.events);
         recorded.add_faults(proxy.port(), faults);
     }
 

@@ -103,6 +103,7 @@ impl Held {
         let mut process = Command::new(this_program())
             .arg("hold")
             .env_remove("REDIS_URL")
+            .env_remove("AMQP_URL")
             .env_remove("WORKBOOK_BROKERS")
             // No brokers that happen to be warm on this machine.
             .env("WORKBOOK_STATE", place.path())

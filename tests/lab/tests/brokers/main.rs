@@ -94,6 +94,11 @@ fn add_amqp(trials: &mut Vec<Trial>) {
     let program = which::which("rabbitmq-server").is_ok();
     let process = || holds_rabbitmq("native", How::Process);
     trials.push(Trial::test("rabbitmq_comes_as_a_process", process).with_ignored_flag(!program));
+    let given = Trial::test(
+        "a_given_rabbitmq_must_let_us_in",
+        a_given_rabbitmq_must_let_us_in,
+    );
+    trials.push(given.with_ignored_flag(!program));
 }
 
 /// True where an engine has the pinned image. Elsewhere the trials with containers are ignored.
@@ -325,5 +330,25 @@ fn holds_rabbitmq(way: &str, how: How) -> Outcome {
         "left behind: {:?}",
         held.left()
     );
+    Ok(())
+}
+
+fn a_given_rabbitmq_must_let_us_in() -> Outcome {
+    let wanted = (held::WANTED, "rabbitmq");
+    let broker = Held::start(&[wanted, NATIVE])?;
+    let url = broker.url()?;
+    let held = Held::start(&[wanted, ("AMQP_URL", &url)])?;
+    assert_eq!((held.url()?, held.how()?), (url.clone(), How::Given));
+    for (wrong, why) in [
+        (url.replace(":guest@", ":secret@"), "ACCESS_REFUSED"),
+        (url.replace("/%2f", "/nowhere"), "nowhere"),
+    ] {
+        let text = Held::start(&[wanted, ("AMQP_URL", &wrong)])?.refusal()?;
+        assert!(
+            text.contains("unset AMQP_URL") && text.contains(why),
+            "{text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
     Ok(())
 }

@@ -1,10 +1,12 @@
-//! What is counted on the wire.
+//! What is counted on the wire, and what a history is told of it.
 
 use lab::faults::Action;
 use lab::faults::amqp::{Frame, Trigger, most_outstanding, most_unacked};
+use lab::history::Event;
 use lab::{Check, Lab, Outcome, ensure};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
 
 use crate::candidate::{Candidate, next};
 
@@ -14,6 +16,7 @@ pub fn checks() -> Vec<Check> {
         two_consumers_of_a_channel_are_told_apart,
         a_channel_that_was_closed_holds_nothing,
         outstanding_confirms_are_counted,
+        the_wire_becomes_a_history,
     ]
 }
 
@@ -134,5 +137,48 @@ async fn outstanding_confirms_are_counted(lab: Lab) -> Outcome {
     }
     let after = rabbit.proxy().with_log(most_outstanding);
     ensure!(after == most, "{after} and not {most}");
+    Ok(())
+}
+
+async fn the_wire_becomes_a_history(lab: Lab) -> Outcome {
+    let (rabbit, second) = (lab.rabbit()?, lab.rabbit()?);
+    let candidate = Candidate::new(&rabbit).await?;
+    let queue = candidate.queue(&lab).await?;
+    candidate.confirms().await?;
+    candidate.publish(&queue, "one").await?.await?;
+    candidate.publish("no such queue", "two").await?.await?;
+    let properties = ConnectionProperties::default().with_connection_name("worker".into());
+    let connection = Connection::connect(&second.url(), properties).await?;
+    let worker = Candidate {
+        channel: connection.create_channel().await?,
+        connection,
+    };
+    let mut consumer = worker.consume(&queue, 1).await?;
+    let delivery = next(&lab, &mut consumer).await?;
+    delivery.ack(BasicAckOptions::default()).await?;
+    // An answer that comes after the acknowledgement.
+    worker.confirms().await?;
+    let told = || {
+        lab.history().absorb_amqp(rabbit.proxy());
+        lab.history().absorb_amqp(second.proxy());
+        let events = lab.history().events();
+        let line = |event: &Event| format!("{} {} {}", event.actor, event.what, event.id);
+        events.iter().map(line).collect::<Vec<_>>()
+    };
+    let expected = [
+        "client 1 published one",
+        "client 1 confirmed one",
+        "client 1 published two",
+        "client 1 returned two",
+        "client 1 confirmed two",
+        "worker 2.1 delivered one",
+        "worker 2.1 acknowledged one",
+    ];
+    ensure!(told() == expected, "{:#?}", told());
+    ensure!(
+        told() == expected,
+        "something was told twice: {:#?}",
+        told()
+    );
     Ok(())
 }

@@ -7,7 +7,7 @@ use amq_protocol::protocol::{AMQPClass, channel, connection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::parse::{Parser, Unit};
+use super::parse::Parser;
 use super::{Frame, Side};
 
 /// How long RabbitMQ may take to work off what it was sent. It does not answer at all while it is paused.
@@ -71,23 +71,15 @@ async fn read_until(
     let mut chunk = vec![0; 64 * 1024];
     loop {
         while let Some(unit) = parser.next() {
-            let Unit::Method {
-                channel,
-                method,
-                message,
-                ..
-            } = unit
-            else {
-                continue;
-            };
+            let Some(said) = unit.said else { continue };
             let frame = Frame {
                 connection: 0,
-                channel,
+                channel: said.channel,
                 seq: 0,
                 at: Duration::ZERO,
                 from: Side::Broker,
-                method,
-                message,
+                method: said.method,
+                message: said.message,
                 passed: false,
             };
             if last(&frame) {

@@ -17,18 +17,20 @@ const END: u8 = 0xce;
 /// RabbitMQ refuses longer frames than 128 KiB unless it is told otherwise.
 const LONGEST: usize = 64 << 20;
 
-/// What comes out of a [`Parser`].
+/// What comes out of a [`Parser`]: bytes to be passed on, and what they say.
 #[derive(Debug, PartialEq)]
-pub(super) enum Unit {
-    /// To be passed on: a greeting, a heartbeat, what is no AMQP.
-    Raw(Vec<u8>),
-    /// A method, with its message where it has one, and all their bytes.
-    Method {
-        bytes: Vec<u8>,
-        channel: u16,
-        method: AMQPClass,
-        message: Option<Message>,
-    },
+pub(super) struct Unit {
+    pub(super) bytes: Vec<u8>,
+    /// Nothing for a greeting, a heartbeat, and what is no AMQP.
+    pub(super) said: Option<Said>,
+}
+
+/// A method, with its message where it has one.
+#[derive(Debug, PartialEq)]
+pub(super) struct Said {
+    pub(super) channel: u16,
+    pub(super) method: AMQPClass,
+    pub(super) message: Option<Message>,
 }
 
 /// One direction of a connection. It is fed whatever has arrived: a frame may be cut anywhere.
@@ -98,14 +100,14 @@ impl Parser {
 
     fn take(&mut self, bytes: Vec<u8>) -> Option<Unit> {
         if self.opaque {
-            return Some(Unit::Raw(bytes));
+            return Some(Unit::raw(bytes));
         }
         let frame = parse_frame(bytes.as_slice()).map(|(_, frame)| frame);
         match frame {
             Ok(AMQPFrame::Method(channel, method)) => self.method(bytes, channel, method),
             Ok(AMQPFrame::Header(channel, header)) => {
                 let Some(open) = self.open.get_mut(&channel) else {
-                    return Some(Unit::Raw(bytes));
+                    return Some(Unit::raw(bytes));
                 };
                 open.bytes.extend_from_slice(&bytes);
                 open.missing = header.body_size;
@@ -117,7 +119,7 @@ impl Parser {
             }
             Ok(AMQPFrame::Body(channel, part)) => {
                 let Some(open) = self.open.get_mut(&channel) else {
-                    return Some(Unit::Raw(bytes));
+                    return Some(Unit::raw(bytes));
                 };
                 open.bytes.extend_from_slice(&bytes);
                 open.missing = open.missing.saturating_sub(part.len() as u64);
@@ -126,7 +128,7 @@ impl Parser {
                 }
                 self.close_if_whole(channel)
             }
-            _ => Some(Unit::Raw(bytes)),
+            _ => Some(Unit::raw(bytes)),
         }
     }
 
@@ -143,16 +145,19 @@ impl Parser {
             };
             self.open.insert(channel, open);
         } else {
-            unit = Some(Unit::Method {
-                bytes,
+            let said = Said {
                 channel,
                 method,
                 message: None,
+            };
+            unit = Some(Unit {
+                bytes,
+                said: Some(said),
             });
         }
         if let Some(broken_off) = broken_off {
             self.waiting = unit;
-            return Some(Unit::Raw(broken_off.bytes));
+            return Some(Unit::raw(broken_off.bytes));
         }
         unit
     }
@@ -162,12 +167,20 @@ impl Parser {
             return None;
         }
         let open = self.open.remove(&channel)?;
-        Some(Unit::Method {
+        Some(Unit {
             bytes: open.bytes,
-            channel,
-            method: open.method,
-            message: open.message,
+            said: Some(Said {
+                channel,
+                method: open.method,
+                message: open.message,
+            }),
         })
+    }
+}
+
+impl Unit {
+    fn raw(bytes: Vec<u8>) -> Self {
+        Unit { bytes, said: None }
     }
 }
 
@@ -216,23 +229,15 @@ mod tests {
         units
     }
 
-    fn bytes(unit: &Unit) -> &[u8] {
-        match unit {
-            Unit::Raw(bytes) | Unit::Method { bytes, .. } => bytes,
-        }
-    }
-
     /// The bodies of messages, by channel.
     fn bodies(units: &[Unit]) -> Vec<(u16, &[u8])> {
-        let body = |unit| match unit {
-            &Unit::Method {
-                channel,
-                message: Some(ref message),
-                ..
-            } => Some((channel, message.body.as_slice())),
-            _ => None,
-        };
-        units.iter().filter_map(body).collect()
+        let said = units.iter().filter_map(|unit| unit.said.as_ref());
+        said.filter_map(|said| Some((said.channel, said.message.as_ref()?.body.as_slice())))
+            .collect()
+    }
+
+    fn bytes(units: &[Unit]) -> Vec<&[u8]> {
+        units.iter().map(|unit| unit.bytes.as_slice()).collect()
     }
 
     #[test]
@@ -246,8 +251,7 @@ mod tests {
         let whole = all.concat();
         for cut in 0..=whole.len() {
             let units = read(&[&whole[..cut], &whole[cut..]]);
-            let seen: Vec<&[u8]> = units.iter().map(bytes).collect();
-            assert_eq!(seen, all, "cut at {cut}");
+            assert_eq!(bytes(&units), all, "cut at {cut}");
             assert_eq!(bodies(&units), [(1, &b"hello"[..])], "cut at {cut}");
         }
         let one_by_one: Vec<&[u8]> = whole.chunks(1).collect();
@@ -256,20 +260,12 @@ mod tests {
 
     #[test]
     fn what_is_published_is_read() {
-        let units = read(&[&publish(7, &[]).concat()]);
-        let [
-            Unit::Method {
-                method,
-                message: Some(message),
-                ..
-            },
-        ] = &units[..]
-        else {
-            panic!("{units:?}");
-        };
+        let unit = read(&[&publish(7, &[]).concat()]).pop();
+        let said = unit.and_then(|unit| unit.said).expect("it is whole");
+        let message = said.message.expect("it has one");
         assert!(message.is_persistent() && message.body.is_empty());
-        let AMQPClass::Basic(basic::AMQPMethod::Publish(publish)) = method else {
-            panic!("{method:?}");
+        let AMQPClass::Basic(basic::AMQPMethod::Publish(publish)) = said.method else {
+            panic!("{:?}", said.method);
         };
         assert_eq!(
             (publish.exchange.as_str(), publish.routing_key.as_str()),
@@ -301,8 +297,7 @@ mod tests {
             vec![strange, no_amqp],
         ] {
             let units = read(&[&all.concat()]);
-            let seen: Vec<&[u8]> = units.iter().map(bytes).collect();
-            assert_eq!(seen, all);
+            assert_eq!(bytes(&units), all);
         }
     }
 }

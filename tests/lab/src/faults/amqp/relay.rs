@@ -123,26 +123,19 @@ impl Direction {
 
     /// Passes a unit on, unless a fault wants it otherwise.
     async fn pass(&mut self, unit: Unit) -> Option<Ended> {
-        let (bytes, mut frame) = match unit {
-            Unit::Raw(bytes) => return self.write(&bytes).await,
-            Unit::Method {
-                bytes,
-                channel,
-                method,
-                message,
-            } => {
-                let frame = Frame {
-                    connection: self.connection,
-                    channel,
-                    seq: 0,
-                    at: self.shared.now(),
-                    from: self.from,
-                    method,
-                    message,
-                    passed: false,
-                };
-                (bytes, frame)
-            }
+        let bytes = unit.bytes;
+        let Some(said) = unit.said else {
+            return self.write(&bytes).await;
+        };
+        let mut frame = Frame {
+            connection: self.connection,
+            channel: said.channel,
+            seq: 0,
+            at: self.shared.now(),
+            from: self.from,
+            method: said.method,
+            message: said.message,
+            passed: false,
         };
         self.shared.record(&mut frame);
         let phase = match self.from {
