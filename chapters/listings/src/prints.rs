@@ -51,6 +51,7 @@ pub async fn delete(channel: &Channel, queue: &str) -> Result<()> {
     Ok(())
 }
 
+// ANCHOR: put
 /// A channel on which RabbitMQ confirms what is published.
 pub async fn confirming(connection: &Connection) -> Result<Channel> {
     let channel = connection.create_channel().await?;
@@ -84,6 +85,7 @@ pub async fn put_with(
     );
     Ok(sent.await?.await?)
 }
+// ANCHOR_END: put
 
 pub async fn consume(channel: &Channel, queue: &str) -> Result<Consumer> {
     let options = BasicConsumeOptions::default();
