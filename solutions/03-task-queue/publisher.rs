@@ -23,7 +23,7 @@ use post::Post;
 /// Makes RabbitMQ write a message to disk.
 const PERSISTENT: u8 = 2;
 /// How long connecting and declaring may take together.
-const OPEN: Duration = Duration::from_secs(10);
+const OPEN: Duration = Duration::from_secs(30);
 /// How long a connection that may be dead is given to close.
 const CLOSE: Duration = Duration::from_secs(2);
 

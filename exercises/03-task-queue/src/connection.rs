@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::error::Error;
 
 /// How long connecting to RabbitMQ may take, greeting included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Seconds between signs of life, unless the address says otherwise. RabbitMQ gives up a client that
 /// was silent for two of them.
 const HEARTBEAT: u16 = 10;
@@ -28,7 +28,7 @@ const NOT_ALLOWED: ReplyCode = 530;
 /// itself once it is lost: everything on it fails then.
 ///
 /// # Errors
-/// [`Error::BadAddress`], [`Error::Unreachable`] (also when nobody answers within five seconds),
+/// [`Error::BadAddress`], [`Error::Unreachable`] (also when nobody answers within fifteen seconds),
 /// [`Error::NotLetIn`] or [`Error::NoVirtualHost`].
 pub(crate) async fn connect(url: &str, name: &str) -> Result<Connection, Error> {
     let shown = without_password(url);

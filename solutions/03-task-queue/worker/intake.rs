@@ -12,7 +12,7 @@ use crate::options::Work;
 use crate::topology::declare;
 
 /// How long connecting, declaring and beginning to consume may take together.
-const OPEN: Duration = Duration::from_secs(10);
+const OPEN: Duration = Duration::from_secs(30);
 /// How long a connection that may be dead is given to close.
 const CLOSE: Duration = Duration::from_secs(2);
 
