@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt as _;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -41,6 +42,9 @@ pub(crate) struct Workshop {
     counts: Counts,
     /// As many as attempts may run side by side.
     pub places: Arc<Semaphore>,
+    /// A delivery that has waited wants a place. Whoever holds one only to look for deliveries lets it go:
+    /// places are given out in the order in which they were asked for.
+    pub wanted: Notify,
     /// Cancelled at the stop: nothing is begun any more.
     pub stop: CancellationToken,
     /// Cancelled at the end of the grace: what still runs is dropped.
@@ -67,6 +71,7 @@ impl Workshop {
             publisher,
             counts: Counts::default(),
             places: Arc::new(Semaphore::new(places)),
+            wanted: Notify::new(),
             stop,
             cut: CancellationToken::new(),
         }
@@ -158,7 +163,16 @@ impl Workshop {
     /// A place that is free, as soon as there is one before the stop.
     async fn place(&self) -> Result<OwnedSemaphorePermit, LeftToOthers> {
         let place = Arc::clone(&self.places).acquire_owned();
-        let place = self.stop.run_until_cancelled(place).await;
+        let asked = async {
+            tokio::pin!(place);
+            // In line first, and only then asked for.
+            if let Some(place) = (&mut place).now_or_never() {
+                return place;
+            }
+            self.wanted.notify_one();
+            place.await
+        };
+        let place = self.stop.run_until_cancelled(asked).await;
         place.and_then(Result::ok).ok_or(LeftToOthers)
     }
 

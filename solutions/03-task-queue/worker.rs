@@ -121,7 +121,12 @@ impl Worker {
 
     /// Takes what comes, high priority first, as long as there are free places.
     async fn take(&self, intake: &mut Intake) -> Ended {
-        let Workshop { places, stop, .. } = &*self.workshop;
+        let Workshop {
+            places,
+            wanted,
+            stop,
+            ..
+        } = &*self.workshop;
         loop {
             let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned());
             let Some(Ok(place)) = place.await else {
@@ -130,6 +135,7 @@ impl Worker {
             let delivery = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ended::Stopped,
+                () = wanted.notified() => continue,
                 delivery = intake.high.next() => delivery,
                 delivery = intake.normal.next() => delivery,
             };
