@@ -527,3 +527,10 @@ impl Drop for Seen {
 pub fn task(kind: &str) -> NewTask {
     NewTask::new(kind, json!({}))
 }
+
+/// Whether a fault has struck, or is about to: what it cuts ends a moment before it says so.
+pub async fn has_struck(fault: &lab::faults::Fault) -> bool {
+    tokio::time::timeout(Duration::from_secs(2), fault.fired())
+        .await
+        .is_ok()
+}

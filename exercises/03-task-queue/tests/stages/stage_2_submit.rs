@@ -10,7 +10,7 @@ use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 use task_queue::{Error, NewTask, State, Submit, Submitter};
 
-use crate::depot::{Depot, describe, long, table, task};
+use crate::depot::{Depot, describe, has_struck, long, table, task};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -358,7 +358,7 @@ async fn a_publish_that_is_lost_is_not_accepted(lab: Lab) -> Outcome {
             .proxy()
             .arm(Trigger::request(to(&depot)), action);
         let said = submitter.submit(task("quick")).await;
-        if !fault.has_fired() {
+        if !has_struck(&fault).await {
             fail!(
                 "nothing was published to the exchange `{}`",
                 depot.names.exchange()

@@ -8,7 +8,7 @@ use lab::{Check, Failure, Lab, Outcome, Service, ensure, fail};
 use serde_json::json;
 use task_queue::{NewTask, Retry, State, Work};
 
-use crate::depot::{Depot, Floor, describe, number, task, text};
+use crate::depot::{Depot, Floor, describe, has_struck, number, task, text};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -470,7 +470,7 @@ async fn one_way(
     let next = submitter.submit(task("quick")).await?.id;
     depot.until(&next, State::Succeeded).await.map_err(also)?;
     depot.ended_once(&[id], ended).await.map_err(also)?;
-    let fired = fault.has_fired();
+    let fired = has_struck(&fault).await;
     fault.disarm();
     drop(working);
     Ok(fired)

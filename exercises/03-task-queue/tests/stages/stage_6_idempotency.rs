@@ -10,7 +10,7 @@ use lab::{Check, Failure, Lab, Outcome, ensure, fail};
 use serde_json::json;
 use task_queue::{Error, NewTask, Priority, State, Submit, Submitter};
 
-use crate::depot::{Depot, Floor, describe, task};
+use crate::depot::{Depot, Floor, describe, has_struck, task};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -280,7 +280,7 @@ async fn a_submitter_that_could_not_publish_does_not_spoil_the_key(lab: Lab) -> 
             "nothing could be published, and the task {} was accepted",
             status.id
         ),
-        Err(_) => ensure!(cut.has_fired(), "nothing was published at all"),
+        Err(_) => ensure!(has_struck(&cut).await, "nothing was published at all"),
     }
     drop(submitter);
     done_after_all(&depot, "k", "could not publish").await
@@ -303,7 +303,7 @@ async fn a_submitter_that_heard_no_confirm_does_not_spoil_the_key(lab: Lab) -> O
             status.id
         );
     }
-    ensure!(cut.has_fired(), "RabbitMQ had confirmed nothing");
+    ensure!(has_struck(&cut).await, "RabbitMQ had confirmed nothing");
     drop(submitter);
     done_after_all(&depot, "k", "heard no confirm").await
 }
