@@ -289,7 +289,6 @@ async fn a_channel_that_is_closed_by_publishing_disturbs_no_consumer(lab: Lab) -
     depot.until(&busy, State::Succeeded).await?;
     ensure!(
         floor.attempts(&busy) == [1],
-        "TQ11",
         "a message could not be published, and the task {busy}, which had nothing to do with it, was begun again: {:?}. Consuming and publishing share a channel, and RabbitMQ closes a channel at the first mistake on it",
         floor.attempts(&busy)
     );
@@ -300,7 +299,6 @@ async fn a_channel_that_is_closed_by_publishing_disturbs_no_consumer(lab: Lab) -
         .any(|(deliver, message)| deliver.redelivered && message.id() == busy);
     ensure!(
         !redelivered,
-        "TQ11",
         "the message of the task {busy} was delivered again: its channel was closed by a mistake of publishing"
     );
     let next = submitter.submit(task("quick")).await?.id;
