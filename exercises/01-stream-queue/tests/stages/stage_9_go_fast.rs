@@ -1,12 +1,13 @@
 //! Stage 9: speed is a matter of round trips, and those can be counted.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{Check, Lab, Outcome, ensure};
 use serde_json::json;
 use stream_queue::{Message, Producer, SendOptions, WorkOptions};
+use tokio::sync::Mutex;
 
-use crate::queue::{Queue, Seen};
+use crate::queue::{Queue, Seen, on_a_fair_clock};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![
@@ -187,25 +188,38 @@ async fn an_idle_worker_is_quiet(lab: Lab) -> Outcome {
 
 async fn a_lone_acknowledgement_is_not_kept_waiting_for_others(lab: Lab) -> Outcome {
     lab.promise(
-        "Acknowledgements may travel together, but none waits for company that does not come.",
+        "Acknowledgements may travel together, but none waits for company that does not come: a single entry in a quiet stream is acknowledged within milliseconds.",
     );
     let queue = Queue::new(&lab).await?;
-    let mut worker = queue.worker(WorkOptions {
+    let worker = Mutex::new(queue.worker(WorkOptions {
         concurrency: 100,
         ..queue.options("c1")
-    });
-    for count in [1, 2, 1] {
-        queue.put(count).await?;
-        queue
-            .until(
-                &mut [&mut worker],
-                "a few entries to be acknowledged although no others come",
-                || async {
-                    Ok(queue.undelivered().await? == 0 && queue.pending().await?.is_empty())
-                },
-            )
-            .await?;
-    }
-    worker.finish(&lab).await?;
+    }));
+    let worked = on_a_fair_clock(&lab, [60, 150, 300], async |limit| {
+        // The quickest of some: what waits for company is late each time.
+        let mut quickest = Duration::MAX;
+        for count in [1, 2, 1, 1, 1] {
+            let sent = Instant::now();
+            queue.put(count).await?;
+            queue
+                .until(
+                    &mut [&mut *worker.lock().await],
+                    "a few entries to be acknowledged although no others come",
+                    || async {
+                        Ok(queue.undelivered().await? == 0 && queue.pending().await?.is_empty())
+                    },
+                )
+                .await?;
+            quickest = quickest.min(sent.elapsed());
+        }
+        ensure!(
+            quickest <= limit,
+            "five times an entry or two came into the quiet stream; the handler takes no time, and the quickest acknowledgement was there after {quickest:.0?}"
+        );
+        Ok(())
+    })
+    .await;
+    worked?;
+    worker.into_inner().finish(&lab).await?;
     Ok(())
 }
