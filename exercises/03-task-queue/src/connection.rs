@@ -2,80 +2,25 @@
 
 use std::time::Duration;
 
+pub(crate) use given::amqp::{is_declared_otherwise, reply};
 use given::connection::without_password;
-use lapin::types::ReplyCode;
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Connection, ConnectionProperties, ErrorKind};
+use lapin::Connection;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::Mutex;
 
 use crate::error::Error;
 
-/// How long connecting to RabbitMQ may take, greeting included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Seconds between signs of life, unless the address says otherwise. RabbitMQ gives up a client that
-/// was silent for two of them.
-const HEARTBEAT: u16 = 10;
 /// How long Redis may take for a command.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-const ACCESS_REFUSED: ReplyCode = 403;
-const PRECONDITION_FAILED: ReplyCode = 406;
-const NOT_ALLOWED: ReplyCode = 530;
 
 /// Connects to RabbitMQ. `name` is what its operators see. The connection is not opened again by
 /// itself once it is lost: everything on it fails then.
 ///
 /// # Errors
-/// [`Error::BadAddress`], [`Error::Unreachable`] (also when nobody answers within fifteen seconds),
-/// [`Error::NotLetIn`] or [`Error::NoVirtualHost`].
+/// [`Error::Amqp`], also when nobody answers within fifteen seconds.
 pub(crate) async fn connect(url: &str, name: &str) -> Result<Connection, Error> {
-    let shown = without_password(url);
-    let bad = |why: String| Error::BadAddress {
-        url: shown.clone(),
-        why,
-    };
-    let mut address: AMQPUri = url.parse().map_err(bad)?;
-    if address.scheme != AMQPScheme::AMQP {
-        return Err(bad("connections with TLS are left out here".to_owned()));
-    }
-    address.query.heartbeat.get_or_insert(HEARTBEAT);
-    let vhost = address.vhost.clone();
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri(address, properties);
-    let Ok(connected) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await else {
-        return Err(Error::Unreachable {
-            url: shown,
-            why: format!("no answer within {CONNECT_TIMEOUT:?}"),
-        });
-    };
-    connected.map_err(|error| match reply(&error) {
-        Some((ACCESS_REFUSED, _)) => Error::NotLetIn { url: shown },
-        Some((NOT_ALLOWED, why)) => Error::NoVirtualHost {
-            url: shown,
-            vhost,
-            why,
-        },
-        _ => Error::Unreachable {
-            url: shown,
-            why: error.to_string(),
-        },
-    })
-}
-
-/// The code and the text with which RabbitMQ closed a channel or a connection, if that is what an
-/// error tells of.
-pub(crate) fn reply(error: &lapin::Error) -> Option<(ReplyCode, String)> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some((error.get_id(), error.get_message().to_string())),
-        _ => None,
-    }
-}
-
-/// Whether what was to be declared is there already, and differs.
-pub(crate) fn is_declared_otherwise(error: &lapin::Error) -> bool {
-    matches!(reply(error), Some((PRECONDITION_FAILED, _)))
+    Ok(given::amqp::connect(url, name).await?)
 }
 
 /// A connection to Redis that is opened again, by the next call, once it was lost.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use given::amqp::Refusal;
 use given::trouble::{Trouble, advice};
 use redis::RedisError;
 
@@ -25,44 +26,9 @@ pub enum Error {
     /// The key belongs to another task: this one has another kind, payload, priority or deadline.
     #[error("the idempotency key was used for another task before")]
     KeyReused,
-    /// The address of the broker is none.
-    #[error(
-        "`{url}` is no address of RabbitMQ: {why}. It looks like amqp://USER:PASSWORD@HOST:5672/VHOST"
-    )]
-    BadAddress {
-        /// What was given, with the password masked.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// RabbitMQ cannot be reached.
-    #[error("cannot connect to RabbitMQ at {url}: {why}. Is it running, and is the address right?")]
-    Unreachable {
-        /// Where we tried, with the password masked.
-        url: String,
-        /// What the client library reported.
-        why: String,
-    },
-    /// RabbitMQ does not accept the user or the password.
-    #[error(
-        "RabbitMQ at {url} does not accept this user and password. Give others: amqp://USER:PASSWORD@HOST. The user `guest` is let in from the same machine only"
-    )]
-    NotLetIn {
-        /// Where we tried, with the password masked.
-        url: String,
-    },
-    /// RabbitMQ does not let this user into the virtual host, or has none of that name.
-    #[error(
-        "RabbitMQ at {url} has no virtual host `{vhost}`, or does not let us in: {why}. It is the part of the address after the port: amqp://HOST:5672/VHOST"
-    )]
-    NoVirtualHost {
-        /// Where we tried, with the password masked.
-        url: String,
-        /// The name that was asked for.
-        vhost: String,
-        /// What RabbitMQ said.
-        why: String,
-    },
+    /// RabbitMQ cannot be reached, or does not let us in.
+    #[error("{0}")]
+    Amqp(#[from] Refusal),
     /// A queue or an exchange is there, and was declared differently by somebody else.
     #[error(
         "{what} is there already, and differs from what we need: {why}. Delete it, or take another name with --name"
@@ -120,10 +86,10 @@ impl Error {
     /// 69 RabbitMQ or Redis unreachable, 76 not what was expected there, 77 not let in.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::BadName(_) | Error::BadAddress { .. } => 2,
+            Error::BadName(_) => 2,
+            Error::Amqp(refusal) => refusal.exit_code(),
             Error::BadTask(_) | Error::BadKey | Error::KeyReused => 65,
-            Error::Unreachable { .. } | Error::Away(_) | Error::Unconfirmed(_) => 69,
-            Error::NotLetIn { .. } | Error::NoVirtualHost { .. } => 77,
+            Error::Away(_) | Error::Unconfirmed(_) => 69,
             Error::Declared { .. } | Error::Unroutable(_) | Error::Refused => 76,
             Error::Redis { source, .. } => Trouble::of(source).exit_code(69),
             Error::Store(source) => Trouble::of(source).exit_code(76),

@@ -6,6 +6,7 @@
 //! - [`brokers`]: a real Redis or RabbitMQ, from whatever this machine has;
 //! - [`browser`]: a headless Chromium that looks at the candidate's page;
 //! - [`faults`]: a proxy that breaks connections at chosen events of the protocol;
+//! - [`crash`]: the walk along everything that a candidate sends, with a fault at each;
 //! - [`clients`]: clients of the candidate's service, strict, and able to misbehave;
 //! - [`process`]: the candidate's service as a child that can be killed and paused;
 //! - [`history`]: who did what to which message, and checkers over it;
@@ -27,6 +28,7 @@ mod workspace;
 pub mod brokers;
 pub mod browser;
 pub mod clients;
+pub mod crash;
 pub mod faults;
 pub mod history;
 pub mod judge;

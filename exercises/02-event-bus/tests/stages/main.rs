@@ -9,7 +9,6 @@
     reason = "a stub has nothing to drop yet, what a learner writes may"
 )]
 
-mod crash;
 mod hall;
 mod heard;
 mod market;

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
-use crate::crash::{Crash, Point, walk};
+use lab::crash::{Crash, Point, walk};
 use crate::hall::timely;
 use crate::market::{End, Market, SERVICES, Serving, ends, order};
 use crate::stored::while_it_moves;

@@ -6,7 +6,7 @@ use event_bus::{BoxError, Follow};
 use lab::{Check, Failure, Lab, Outcome, Service, ensure};
 use nix::sys::signal::Signal;
 
-use crate::crash::{Crash, Point, walk};
+use lab::crash::{Crash, Point, walk};
 use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded, while_it_moves};
 
 pub fn checks() -> Vec<Check> {

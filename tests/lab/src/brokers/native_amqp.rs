@@ -1,5 +1,7 @@
 //! RabbitMQ as a local process.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,21 @@ impl NativeAmqp {
         };
         amqp.ready().await?;
         Ok(amqp)
+    }
+
+    /// Waits until its files name all these queues: it writes down seconds later that a queue was declared.
+    /// One that was deleted again may never be found, so it is not waited for beyond reason.
+    pub(crate) async fn until_written(&self, queues: &HashSet<String>) {
+        let start = tokio::time::Instant::now();
+        while start.elapsed() < self.settings.limit / 4 {
+            let written = tables(&self.settings.directory);
+            let names =
+                |queue: &String| written.windows(queue.len()).any(|w| w == queue.as_bytes());
+            if queues.iter().all(names) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -192,6 +209,23 @@ fn launch(settings: &Settings, ports: [u16; 3]) -> Result<(Child, Child), String
 fn end(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// What Mnesia, RabbitMQ's database of what was declared, has on disk.
+fn tables(directory: &Path) -> Vec<u8> {
+    let entries = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let nodes = entries(&directory.join("mnesia"));
+    let files = nodes.iter().flat_map(|node| entries(node));
+    let of_tables = files.filter(|file| {
+        let kind = file.extension().and_then(OsStr::to_str);
+        matches!(kind, Some("LOG" | "DCD" | "DCL"))
+    });
+    of_tables
+        .flat_map(|file| std::fs::read(file).unwrap_or_default())
+        .collect()
 }
 
 fn log_file(directory: &Path) -> PathBuf {

@@ -1,5 +1,6 @@
 //! A RabbitMQ that belongs to one check, to be killed, stopped, paused and started again.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -92,7 +93,8 @@ impl OwnRabbit {
     /// candidates find their connections closed and new ones refused.
     ///
     /// If a queue was first declared through a proxy less than three seconds ago, it waits for these to
-    /// pass: before, RabbitMQ itself may lose what such a queue holds.
+    /// pass: before, RabbitMQ itself may lose what such a queue holds. On a busy machine it takes longer to
+    /// write down that there is a queue; for that it waits too, where it can look at the files.
     ///
     /// # Errors
     /// [`Failure::infrastructure`] when that is not possible; so for all that follow.
@@ -107,6 +109,7 @@ impl OwnRabbit {
         }
         match &mut *self.broker.lock().await {
             Broker::Process(rabbit) => {
+                rabbit.until_written(&self.declared()).await;
                 rabbit.kill();
                 Ok(())
             }
@@ -160,6 +163,14 @@ impl OwnRabbit {
             Broker::Container(rabbit) => rabbit.resume().await,
         };
         resumed.map_err(|why| cannot("resume", &why))
+    }
+
+    fn declared(&self) -> HashSet<String> {
+        let proxies = self.proxies();
+        proxies
+            .iter()
+            .flat_map(AmqpProxy::declared_queues)
+            .collect()
     }
 
     fn proxies(&self) -> MutexGuard<'_, Vec<AmqpProxy>> {

@@ -169,6 +169,14 @@ impl AmqpProxy {
         at.map(|at| self.shared.now().saturating_sub(at))
     }
 
+    /// The names of the queues that clients declared.
+    pub(crate) fn declared_queues(&self) -> HashSet<String> {
+        self.with_log(|log| {
+            let declares = log.iter().filter_map(Frame::declares_queue);
+            declares.map(|declare| declare.queue.to_string()).collect()
+        })
+    }
+
     /// Writes a name down as if a client had declared it.
     pub(crate) fn write_down(&self, kind: &str, name: &str) {
         self.shared.notes().write_down(kind, name);

@@ -4,8 +4,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use lab::faults::{Action, Exchange, Fault, Trigger};
-use lab::{Failure, Lab, Outcome, Redis};
+use crate::faults::{Action, Exchange, Fault, Trigger};
+use crate::{Failure, Lab, Outcome, Redis};
 
 /// What happens at the chosen command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,9 @@ pub enum Crash {
 /// A crash at one command.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
+    /// Which command, from 1.
     pub nth: usize,
+    /// What happens there.
     pub crash: Crash,
 }
 
@@ -67,7 +69,11 @@ fn counts(exchange: &Exchange) -> bool {
 }
 
 /// Runs `run` at every command in turn, each of `crashes` taking its turn by the seed, a few at a
-/// time, until the fault does not strike any more. `run` says whether it struck.
+/// time, until the fault does not strike any more, and `most` of them at most. `run` says whether it
+/// struck.
+///
+/// # Errors
+/// That of a run, and a failure if no command came at all.
 pub async fn walk<F, Fut>(lab: &Lab, crashes: &[Crash], most: usize, run: F) -> Outcome
 where
     F: Fn(Point) -> Fut + Send + Sync + 'static,
@@ -98,7 +104,7 @@ where
             all &= fired;
         }
         if !all {
-            lab::ensure!(
+            crate::ensure!(
                 struck > 0,
                 "no command went to Redis at which anything could be cut or killed"
             );
