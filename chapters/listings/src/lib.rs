@@ -25,6 +25,15 @@ pub mod first;
 pub mod giving_up;
 pub mod going_fast;
 pub mod histories;
+pub mod job_claims;
+pub mod job_cron;
+pub mod job_fence;
+pub mod job_first;
+pub mod job_flow;
+pub mod job_lease;
+pub mod job_misfire;
+pub mod job_once;
+pub mod job_open;
 pub mod mq_acks;
 pub mod mq_channels;
 pub mod mq_confirms;
@@ -102,6 +111,15 @@ pub const NAMES: &[&str] = &[
     "mq_confirms",
     "mq_window",
     "mq_prefetch",
+    "job_claims",
+    "job_cron",
+    "job_fence",
+    "job_first",
+    "job_flow",
+    "job_lease",
+    "job_misfire",
+    "job_once",
+    "job_open",
     "mq_acks",
     "mq_retries",
     "mq_dead_letters",
@@ -178,6 +196,15 @@ pub async fn run(
         "mq_confirms" => mq_confirms::run(amqp, &queue).await?,
         "mq_window" => mq_window::run(amqp, &queue).await?,
         "mq_prefetch" => mq_prefetch::run(amqp, &queue).await?,
+        "job_claims" => job_claims::run(redis, stream).await?,
+        "job_cron" => job_cron::run(redis, stream).await?,
+        "job_fence" => job_fence::run(redis, stream).await?,
+        "job_first" => job_first::run(redis, stream).await?,
+        "job_flow" => job_flow::run(redis, stream).await?,
+        "job_lease" => job_lease::run(redis, stream).await?,
+        "job_misfire" => job_misfire::run(redis, stream).await?,
+        "job_once" => job_once::run(redis, stream).await?,
+        "job_open" => job_open::run(redis, stream).await?,
         "mq_acks" => mq_acks::run(amqp, &queue).await?,
         "mq_retries" => mq_retries::run(amqp, &queue).await?,
         "mq_dead_letters" => mq_dead_letters::run(amqp, &queue).await?,

@@ -7,9 +7,9 @@ use lab::{Check, Failure, Lab, Outcome, Redis, Service, ensure};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use lab::crash::{Crash, Point, walk};
 use crate::hall::timely;
 use crate::stored::{Entry, entries_of, some, until_loaded, while_it_moves};
+use lab::crash::{Crash, Point, walk};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![

@@ -6,10 +6,10 @@ use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
-use lab::crash::{Crash, Point, walk};
 use crate::hall::timely;
 use crate::market::{End, Market, SERVICES, Serving, ends, order};
 use crate::stored::while_it_moves;
+use lab::crash::{Crash, Point, walk};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![

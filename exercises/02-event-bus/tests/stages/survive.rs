@@ -6,8 +6,8 @@ use event_bus::{BoxError, Follow};
 use lab::{Check, Failure, Lab, Outcome, Service, ensure};
 use nix::sys::signal::Signal;
 
-use lab::crash::{Crash, Point, walk};
 use crate::stored::{Follower, Journal, n_of, no_gap, some, until_loaded, while_it_moves};
+use lab::crash::{Crash, Point, walk};
 
 pub fn checks() -> Vec<Check> {
     lab::checks![

@@ -10,6 +10,7 @@
 )]
 
 mod big;
+mod corners;
 mod depot;
 mod front;
 mod http;
@@ -35,32 +36,54 @@ fn main() -> std::process::ExitCode {
         .stage("stage_1_topology", stage_1_topology::checks())
         .stage(
             "stage_2_submit",
-            both(stage_2_submit::checks(), http::of_stage_2()),
+            all([
+                stage_2_submit::checks(),
+                http::of_stage_2(),
+                corners::of_stage_2(),
+            ]),
         )
-        .stage("stage_3_work", stage_3_work::checks())
-        .stage("stage_4_retry", stage_4_retry::checks())
+        .stage(
+            "stage_3_work",
+            all([stage_3_work::checks(), corners::of_stage_3()]),
+        )
+        .stage(
+            "stage_4_retry",
+            all([stage_4_retry::checks(), corners::of_stage_4()]),
+        )
         .stage("stage_5_crash", stage_5_crash::checks())
         .stage(
             "stage_6_idempotency",
-            both(stage_6_idempotency::checks(), http::of_stage_6()),
+            all([
+                stage_6_idempotency::checks(),
+                http::of_stage_6(),
+                corners::of_stage_6(),
+            ]),
         )
         .stage(
             "stage_7_cancel",
-            both(stage_7_cancel::checks(), http::of_stage_7()),
+            all([
+                stage_7_cancel::checks(),
+                http::of_stage_7(),
+                corners::of_stage_7(),
+            ]),
         )
         .stage(
             "stage_8_reconnect",
-            both(
-                both(stage_8_reconnect::checks(), http::of_stage_8()),
+            all([
+                stage_8_reconnect::checks(),
+                http::of_stage_8(),
                 big::of_stage_8(),
-            ),
+                corners::of_stage_8(),
+            ]),
         )
-        .stage("stage_9_stop", stage_9_stop::checks())
+        .stage(
+            "stage_9_stop",
+            all([stage_9_stop::checks(), corners::of_stage_9()]),
+        )
         .main()
 }
 
-/// A stage whose checks stand in two files.
-fn both(mut one: Vec<lab::Check>, two: Vec<lab::Check>) -> Vec<lab::Check> {
-    one.extend(two);
-    one
+/// A stage whose checks stand in several files.
+fn all<const N: usize>(parts: [Vec<lab::Check>; N]) -> Vec<lab::Check> {
+    parts.into_iter().flatten().collect()
 }

@@ -556,11 +556,12 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
         .arg(&["SET", "slowlog-log-slower-than", "10000"])
         .query_async(connection)
         .await?;
-    // A machine that was busy elsewhere makes a quick command slow: so the quietest of some parts counts.
+    // A machine that was busy elsewhere makes a quick command slow: so the quietest of some parts counts. Of
+    // those in which much is left: what grows with the backlog is quick at its end.
     let mut quietest = usize::MAX;
     let mut counted = 0;
     let mut seen = HashSet::new();
-    for _ in 0..5 {
+    for part in 0..5 {
         let _: () = redis::cmd("SLOWLOG")
             .arg("RESET")
             .query_async(connection)
@@ -578,7 +579,9 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
             .arg("LEN")
             .query_async(connection)
             .await?;
-        quietest = quietest.min(slow);
+        if part < 3 {
+            quietest = quietest.min(slow);
+        }
     }
     ensure!(
         counted == JOBS && seen.len() == JOBS,
@@ -588,7 +591,7 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
     ensure!(
         quietest == 0,
         "JS15",
-        "in each fifth of the work there were commands that held Redis up for longer than 10 ms, {quietest} at least"
+        "in each of the first three fifths of the work there were commands that held Redis up for longer than 10 ms, {quietest} at least"
     );
     Ok(())
 }

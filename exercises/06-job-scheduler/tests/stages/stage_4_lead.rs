@@ -500,6 +500,7 @@ async fn a_busy_leader_stays_leader(lab: Lab) -> Outcome {
             let leader = board.leader().await?;
             ensure!(
                 leader == Some(term.clone()),
+                "JS13",
                 "the lease is {length:?}; while the leader waited for a confirm it ended: {leader:?}"
             );
             lab.within(length / 10).await;
@@ -553,7 +554,6 @@ async fn a_leader_cut_off_from_redis_publishes_no_more(lab: Lab) -> Outcome {
         let late = late.count();
         ensure!(
             late == 0,
-            "JS13",
             "the lease is {length:?}; {:.0?} after the last word from Redis the leader published {late} more run(s)",
             cut.elapsed()
         );
