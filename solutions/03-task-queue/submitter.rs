@@ -94,7 +94,10 @@ impl Submitter {
     /// # Errors
     /// What [`submit`](Self::submit) would fail with.
     pub async fn ready(&self) -> Result<(), Error> {
-        // stub stage 8: is there a connection to RabbitMQ, or can one be had? Does Redis answer?
+        // stub stage 8: is there a connection to RabbitMQ, or can one be had? Does Redis answer? (stage 9: not after the stop)
+        if self.inner.under_way.is_closed() {
+            return Err(Error::Stopping);
+        }
         let asking = async {
             self.inner.publisher.ready().await?;
             self.inner.store.get("anything").await.map(|_| ())

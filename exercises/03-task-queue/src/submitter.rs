@@ -1,4 +1,4 @@
-// Stub a046ee00f2786c38: this file is yours to write. `cargo xtask reset task-queue` starts it again.
+// Stub e3ac6d65138763c0: this file is yours to write. `cargo xtask reset task-queue` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -57,7 +57,9 @@ impl Submitter {
     /// # Errors
     /// What [`submit`](Self::submit) would fail with.
     pub async fn ready(&self) -> Result<(), Error> {
-        todo!("stage 8: is there a connection to RabbitMQ, or can one be had? Does Redis answer?")
+        todo!(
+            "stage 8: is there a connection to RabbitMQ, or can one be had? Does Redis answer? (stage 9: not after the stop)"
+        )
     }
 
     /// Takes no more tasks, waits until those on the way are accepted or not, and closes the connection.

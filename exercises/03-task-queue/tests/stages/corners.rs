@@ -25,6 +25,7 @@ pub fn of_stage_2() -> Vec<Check> {
         what_has_not_ended_is_not_forgotten_and_what_has_is,
         a_deadline_can_be_read_in_the_status,
         the_stream_of_what_is_done_is_cut,
+        a_status_that_is_none_is_an_error,
     ]
 }
 
@@ -33,16 +34,22 @@ pub fn of_stage_3() -> Vec<Check> {
         a_new_attempt_begins_anew,
         at_least_one_attempt_is_made_and_one_runs_at_a_time,
         a_redis_that_has_forgotten_its_scripts_is_told_them_again,
+        an_acknowledgement_is_that_of_one_task,
     ]
 }
 
 pub fn of_stage_4() -> Vec<Check> {
     lab::checks![
         a_wait_queue_that_was_deleted_is_declared_again,
+        a_delay_of_a_month_has_its_queue,
         a_pause_is_kept_although_its_copy_was_lost_once,
         attempts_that_others_have_counted_are_understood,
         a_task_is_failed_before_its_dead_letter_is_out,
     ]
+}
+
+pub fn of_stage_5() -> Vec<Check> {
+    lab::checks![an_attempt_whose_task_was_given_to_another_is_dropped.limit_secs(120)]
 }
 
 pub fn of_stage_6() -> Vec<Check> {
@@ -71,6 +78,7 @@ pub fn of_stage_9() -> Vec<Check> {
         what_was_prefetched_is_counted_as_returned,
         an_outcome_that_cannot_be_stored_goes_back_after_the_grace,
         a_stop_waits_for_what_is_confirmed_and_not_yet_known,
+        after_its_stop_a_submitter_is_not_ready,
     ]
 }
 
@@ -277,6 +285,36 @@ async fn the_stream_of_what_is_done_is_cut(lab: Lab) -> Outcome {
     .map_err(|failure| failure.also("there were 120,000 entries before"))
 }
 
+async fn a_status_that_is_none_is_an_error(lab: Lab) -> Outcome {
+    lab.promise("what stands under a task's key and is no status is `Error::BadStatus`, and not a task that is unknown");
+    let depot = Depot::new(&lab).await?;
+    let store = depot.store().await?;
+    for (n, fields) in [
+        vec!["kind", "quick", "attempts", "0", "progress", "0"],
+        vec![
+            "kind", "quick", "state", "asleep", "attempts", "0", "progress", "0",
+        ],
+        vec![
+            "kind", "quick", "state", "queued", "attempts", "many", "progress", "0",
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("{n:032x}");
+        let _: u32 = redis::cmd("HSET")
+            .arg(depot.names.task_key(&id))
+            .arg(&fields)
+            .query_async(&mut depot.redis.direct().await?)
+            .await?;
+        match store.get(&id).await {
+            Err(task_queue::Error::BadStatus { .. }) => {}
+            other => fail!("the hash has the fields {fields:?}, and `get` returned {other:?}"),
+        }
+    }
+    Ok(())
+}
+
 // Stage 3
 
 async fn a_new_attempt_begins_anew(lab: Lab) -> Outcome {
@@ -376,6 +414,34 @@ async fn a_redis_that_has_forgotten_its_scripts_is_told_them_again(lab: Lab) -> 
     Ok(())
 }
 
+async fn an_acknowledgement_is_that_of_one_task(lab: Lab) -> Outcome {
+    lab.promise("acknowledging a task acknowledges no other: one that was delivered before it, and still runs, comes again when its worker is lost");
+    let depot = Depot::new(&lab).await?;
+    let submitter = depot.submitter().await?;
+    let place = depot.elsewhere().await?;
+    let floor = Floor::new();
+    let options = Work {
+        grace: Duration::from_millis(50),
+        ..place.work_options()
+    };
+    let working = place.work_with(options, floor.handlers());
+    let slow = submitter.submit(task("gated")).await?.id;
+    floor.until_running(&lab, 1).await?;
+    let quick = submitter.submit(task("quick")).await?.id;
+    depot.until(&quick, State::Succeeded).await?;
+    lab.eventually("the quick task to be acknowledged", || async {
+        Ok((place.rabbit.proxy().count(Frame::is_ack) > 0).then_some(()))
+    })
+    .await?;
+    working.stop().await?;
+    let back = depot.until_ready(&depot.names.queue(), 1).await;
+    back.map_err(|failure| {
+        failure.also(format!(
+            "the task {slow} was delivered first and still ran when {quick} was acknowledged: were both, by `multiple`?"
+        ))
+    })
+}
+
 // Stage 4
 
 async fn a_wait_queue_that_was_deleted_is_declared_again(lab: Lab) -> Outcome {
@@ -413,6 +479,47 @@ async fn a_wait_queue_that_was_deleted_is_declared_again(lab: Lab) -> Outcome {
                 .await?;
             }
         }
+    }
+    Ok(())
+}
+
+async fn a_delay_of_a_month_has_its_queue(lab: Lab) -> Outcome {
+    lab.promise("a wait queue holds back for exactly its delay, however long: a month is more milliseconds than 31 bits can say");
+    let depot = Depot::new(&lab).await?;
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    let channel = depot.rabbit.direct().await?;
+    task_queue::declare(&channel, &depot.names).await?;
+    let name = task_queue::declare_wait(&channel, &depot.names, month).await?;
+    let high = depot.names.high_queue();
+    depot.rabbit.owns(
+        &[
+            &name,
+            &depot.names.queue(),
+            &high,
+            &depot.names.dead_queue(),
+        ],
+        &[
+            &depot.names.exchange(),
+            &depot.names.high_exchange(),
+            &depot.names.dead_exchange(),
+        ],
+    );
+    let arguments = crate::depot::table([
+        ("x-queue-type", crate::depot::long("quorum")),
+        ("x-message-ttl", AMQPValue::LongLongInt(2_592_000_000)),
+        ("x-dead-letter-exchange", crate::depot::long("")),
+        (
+            "x-dead-letter-routing-key",
+            crate::depot::long(&depot.names.queue()),
+        ),
+        (
+            "x-dead-letter-strategy",
+            crate::depot::long("at-least-once"),
+        ),
+        ("x-overflow", crate::depot::long("reject-publish")),
+    ]);
+    if let Some(why) = depot.rabbit.differs(&name, arguments).await? {
+        fail!("the queue `{name}` for a delay of 30 days: {why}");
     }
     Ok(())
 }
@@ -547,6 +654,47 @@ async fn a_task_is_failed_before_its_dead_letter_is_out(lab: Lab) -> Outcome {
     fault.release();
     depot.dead_letter().await?;
     Ok(())
+}
+
+// Stage 5
+
+async fn an_attempt_whose_task_was_given_to_another_is_dropped(lab: Lab) -> Outcome {
+    lab.promise("an attempt whose task was given to another worker is dropped as soon as its worker can hear of it, and what it says of its progress is not that of the latest attempt");
+    let depot = Depot::new(&lab).await?;
+    let submitter = depot.submitter().await?;
+    let (lost, other) = (depot.elsewhere().await?, depot.elsewhere().await?);
+    let (first, second) = (Floor::new(), Floor::new());
+    let stays = first.handler(|context: Context| async move {
+        context.progress(10);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Said whenever its worker is asked.
+        context.progress(90);
+        std::future::pending().await
+    });
+    let _first = lost.work(first.handlers().on("gated", stays));
+    let id = submitter.submit(task("gated")).await?.id;
+    first.until_running(&lab, 1).await?;
+    // It lives, and nobody hears of it.
+    lost.redis.proxy().stall(true);
+    lost.rabbit.proxy().refuse(true);
+    lost.rabbit.proxy().cut_all();
+    let _second = other.work(second.handlers());
+    until_began(&lab, &second, &id, 2).await?;
+    lost.redis.proxy().stall(false);
+    lab.eventually(
+        "the first attempt to be dropped, since another runs",
+        || async { Ok((first.running() == 0).then_some(())) },
+    )
+    .await?;
+    let status = depot.until(&id, State::Running).await?;
+    ensure!(
+        status.attempts == 2 && status.progress == 0,
+        "the second attempt has said nothing of its progress; the first, which counts no more, was at 90: {}",
+        describe(&status)
+    );
+    second.open(1);
+    depot.until(&id, State::Succeeded).await?;
+    depot.ended_once(&[id], State::Succeeded).await
 }
 
 // Stage 6
@@ -743,8 +891,9 @@ async fn no_more_run_side_by_side_after_a_lost_connection(lab: Lab) -> Outcome {
             .then_some(()))
     })
     .await?;
+    // The first one is delivered again and waits, which takes of the prefetch of its own queue.
     for _ in 0..5 {
-        submitter.submit(task("gated")).await?;
+        submitter.submit(high("gated")).await?;
     }
     floor.until_running(&lab, 2).await?;
     lab.within(Duration::from_millis(700)).await;
@@ -923,8 +1072,12 @@ async fn an_outcome_that_cannot_be_stored_goes_back_after_the_grace(lab: Lab) ->
     floor.open(1);
     lab.within(Duration::from_millis(100)).await;
     working.ask_to_stop();
+    let worked = working.stop().await?;
     depot.until_ready(&depot.names.queue(), 1).await?;
-    working.stop().await?;
+    ensure!(
+        worked.returned == 1,
+        "the delivery was to be given back at the end of the grace, and came back only when the connection was closed: `work` returned {worked:?}"
+    );
     Ok(())
 }
 
@@ -968,4 +1121,26 @@ async fn a_stop_waits_for_what_is_confirmed_and_not_yet_known(lab: Lab) -> Outco
     );
     stopping.await?;
     Ok(())
+}
+
+async fn after_its_stop_a_submitter_is_not_ready(lab: Lab) -> Outcome {
+    lab.promise("after its stop a submitter takes no task and is not ready for one: both are `Error::Stopping`, and it connects to nothing any more");
+    let depot = Depot::new(&lab).await?;
+    let submitter = depot.submitter().await?;
+    submitter.ready().await?;
+    submitter.stop().await;
+    let said = submitter.submit(task("quick")).await;
+    ensure!(
+        matches!(said, Err(task_queue::Error::Stopping)),
+        "a submit after the stop: {said:?}"
+    );
+    let ready = submitter.ready().await;
+    ensure!(
+        matches!(ready, Err(task_queue::Error::Stopping)),
+        "`ready` after the stop: {ready:?}"
+    );
+    lab.eventually("its connection to RabbitMQ to be closed", || async {
+        Ok((depot.rabbit.proxy().connections() == 0).then_some(()))
+    })
+    .await
 }

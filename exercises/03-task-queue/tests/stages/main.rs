@@ -50,7 +50,10 @@ fn main() -> std::process::ExitCode {
             "stage_4_retry",
             all([stage_4_retry::checks(), corners::of_stage_4()]),
         )
-        .stage("stage_5_crash", stage_5_crash::checks())
+        .stage(
+            "stage_5_crash",
+            all([stage_5_crash::checks(), corners::of_stage_5()]),
+        )
         .stage(
             "stage_6_idempotency",
             all([

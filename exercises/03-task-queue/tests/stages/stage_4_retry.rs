@@ -179,7 +179,7 @@ async fn a_task_that_fails_is_tried_again(lab: Lab) -> Outcome {
         status.attempts == 3
             && status.error.is_none()
             && status.result == Some(json!({"attempt": 3})),
-        "it succeeded in its third attempt: {}, result {:?}",
+        "it succeeded in its third attempt, so it has that attempt's result and no error any more; but {}, result {:?}",
         describe(&status),
         status.result
     );
@@ -684,7 +684,7 @@ async fn a_copy_that_is_back_at_once_is_worked(lab: Lab) -> Outcome {
     slow.redis.proxy().stall(false);
     ended.map_err(|failure| {
         failure.also(
-            "its copy came back to another worker before the first one had written that it waits",
+            "the copy was published, and its publisher cut off from Redis: whoever gets the copy has to work it, whether or not the status says `queued` yet; a copy that is published after `queued` is written is missing here, and so is one that was dropped",
         )
     })?;
     slow_worker.stop().await?;
