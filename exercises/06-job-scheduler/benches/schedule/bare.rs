@@ -162,7 +162,7 @@ impl Bare {
             let page: (u64, Vec<String>) = redis::cmd("SCAN")
                 .arg(cursor)
                 .arg("MATCH")
-                .arg(format!("{names}:*"))
+                .arg(format!("{names}*"))
                 .arg("COUNT")
                 .arg(1_000)
                 .query_async(&mut client)

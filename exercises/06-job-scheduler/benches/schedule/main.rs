@@ -8,12 +8,14 @@
 
 mod bare;
 mod dispatch;
+mod handover;
 mod size;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use criterion::Criterion;
+use job_scheduler::Names;
 use tokio::runtime::Runtime;
 
 use bare::Bare;
@@ -36,6 +38,12 @@ fn run(runtime: &Runtime, amqp: &str, redis: &str) -> anyhow::Result<()> {
     let bare = runtime.block_on(Bare::open(amqp, redis))?;
     dispatch::measure(&mut criterion, runtime, &bare)?;
     size::measure(&mut criterion, runtime, &bare)?;
+    handover::measure(&mut criterion, runtime, amqp, redis, &handed(&bare.names)?);
     criterion.final_summary();
     runtime.block_on(bare.delete())
+}
+
+/// Nobody leads there yet.
+fn handed(names: &Names) -> anyhow::Result<Names> {
+    Ok(Names::new(&format!("{names}.handed"))?)
 }
