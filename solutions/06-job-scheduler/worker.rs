@@ -122,7 +122,8 @@ impl Ledger {
 /// While Redis or RabbitMQ is away it tries again, and nothing is acknowledged before it is done. A connection
 /// that was lost is opened again.
 ///
-/// At `stop` no more is taken. What has not begun goes back; what runs is waited for.
+/// At `stop` no more is taken. What has not begun goes back; what runs is waited for. Redis is waited for no
+/// longer than some seconds then: what it could not be told goes back.
 ///
 /// # Errors
 /// At the start, at once: [`Error::Redis`], [`Error::Amqp`], [`Error::Declared`], [`Error::BadJob`] if the
@@ -348,8 +349,10 @@ where
             }
         };
         run.service.clone_from(&self.options.service);
-        let Some(outcome) = self.work(&run).await else {
-            return acknowledge(delivery).await;
+        let outcome = match self.work(&run).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return acknowledge(delivery).await,
+            Err(Untold) => return give_back(delivery).await,
         };
         let reply = Reply::new(&run, outcome);
         match self.reply(&reply, delivery, replies).await {
@@ -362,15 +365,15 @@ where
     }
 
     /// What is to be replied; nothing to a leader who is none any more.
-    async fn work(&self, run: &Run) -> Option<Result<Value, String>> {
-        match self.until_told(|| self.ledger.look(run)).await {
+    async fn work(&self, run: &Run) -> Result<Option<Result<Value, String>>, Untold> {
+        match self.until_told(|| self.ledger.look(run)).await? {
             Some(Applied::Before(result)) => {
                 count(&self.counts.repeated);
-                return Some(Ok(result));
+                return Ok(Some(Ok(result)));
             }
             Some(_) => {
                 count(&self.counts.stale);
-                return None;
+                return Ok(None);
             }
             None => {}
         }
@@ -382,37 +385,47 @@ where
             Ok(result) => result,
             Err(error) => {
                 count(&self.counts.failed);
-                return Some(Err(error));
+                return Ok(Some(Err(error)));
             }
         };
-        match self.until_told(|| self.ledger.apply(run, &result)).await {
+        match self.until_told(|| self.ledger.apply(run, &result)).await? {
             Applied::Now => {
                 count(&self.counts.applied);
-                Some(Ok(result))
+                Ok(Some(Ok(result)))
             }
             Applied::Before(result) => {
                 count(&self.counts.repeated);
-                Some(Ok(result))
+                Ok(Some(Ok(result)))
             }
             Applied::Stale => {
                 count(&self.counts.stale);
-                None
+                Ok(None)
             }
         }
     }
 
-    /// Asks until Redis has answered.
-    async fn until_told<T, A>(&self, ask: impl Fn() -> A) -> T
+    /// Asks until Redis has answered; at a stop not for much longer.
+    async fn until_told<T, A>(&self, ask: impl Fn() -> A) -> Result<T, Untold>
     where
         A: Future<Output = Result<T, Error>>,
     {
-        let mut pauses = Pauses::new();
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => warn!("cannot ask Redis yet: {error}"),
+        let asking = async {
+            let mut pauses = Pauses::new();
+            loop {
+                match ask().await {
+                    Ok(answer) => return answer,
+                    Err(error) => warn!("cannot ask Redis yet: {error}"),
+                }
+                pauses.pause().await;
             }
-            pauses.pause().await;
+        };
+        let overdue = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(CLOSE).await;
+        };
+        tokio::select! {
+            answer = asking => Ok(answer),
+            () = overdue => Err(Untold),
         }
     }
 
@@ -447,6 +460,9 @@ where
         }
     }
 }
+
+/// Redis was away, and nobody waits for it any more: the run comes again, here or elsewhere.
+struct Untold;
 
 async fn acknowledge(delivery: &Delivery) {
     if let Err(error) = delivery.acker.ack(BasicAckOptions::default()).await {

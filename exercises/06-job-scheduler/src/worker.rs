@@ -1,4 +1,4 @@
-// Stub bc5689be2cd98e6a: this file is yours to write. `cargo xtask reset job-scheduler` starts it again.
+// Stub f1c6f9b8780d0ff2: this file is yours to write. `cargo xtask reset job-scheduler` starts it again.
 // Delete the next line once no `todo!` is left, and the compiler tells you what is left over.
 #![allow(unused)]
 
@@ -86,7 +86,8 @@ impl Ledger {
 /// While Redis or RabbitMQ is away it tries again, and nothing is acknowledged before it is done. A connection
 /// that was lost is opened again.
 ///
-/// At `stop` no more is taken. What has not begun goes back; what runs is waited for.
+/// At `stop` no more is taken. What has not begun goes back; what runs is waited for. Redis is waited for no
+/// longer than some seconds then: what it could not be told goes back.
 ///
 /// # Errors
 /// At the start, at once: [`Error::Redis`], [`Error::Amqp`], [`Error::Declared`], [`Error::BadJob`] if the

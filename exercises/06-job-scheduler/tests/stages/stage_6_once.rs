@@ -38,6 +38,7 @@ pub fn checks() -> Vec<Check> {
         a_service_goes_on_after_lost_connections,
         a_service_waits_for_redis,
         at_a_stop_what_runs_is_finished_and_the_rest_goes_back,
+        a_service_without_redis_stops_too,
     ]
 }
 
@@ -770,4 +771,32 @@ async fn at_a_stop_what_runs_is_finished_and_the_rest_goes_back(lab: Lab) -> Out
         Ok((board.rabbit.ready(&queue).await? == 3).then_some(()))
     })
     .await
+}
+
+async fn a_service_without_redis_stops_too(lab: Lab) -> Outcome {
+    lab.promise("a service that is asked to stop while Redis is away stops all the same, within some seconds; what it could not tell Redis is in the queue again");
+    let board = Board::new(&lab).await?;
+    board.plays("mail").await?;
+    let place = board.elsewhere().await?;
+    let desk = Desk::with(0);
+    let service = serving(&place, 1, &desk);
+    board.publish("mail", &a_run("job", 0, 1)).await?;
+    lab.eventually("the handler to begin", || async {
+        Ok((desk.seen().len() == 1).then_some(()))
+    })
+    .await?;
+    place.redis.proxy().refuse(true);
+    place.redis.proxy().cut_all();
+    desk.gate.add_permits(100);
+    service.stop().await?;
+    let queue = board.names.queue("mail");
+    lab.eventually("the run to be in the queue again", || async {
+        Ok((board.rabbit.ready(&queue).await? == 1).then_some(()))
+    })
+    .await?;
+    ensure!(
+        board.effects().await?.is_empty(),
+        "Redis was away, and there is an effect"
+    );
+    Ok(())
 }
