@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use event_bus::{BoxError, Bus, Error, Overflow, Report, Subscribe};
 use futures::future::poll_immediate;
-use lab::{Check, Failure, Lab, Outcome, ensure};
+use lab::{Check, Failure, FairClock, Lab, Outcome, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinHandle;
@@ -19,6 +19,7 @@ pub fn checks() -> Vec<Check> {
         from_the_call_on_the_bus_is_closed,
         nothing_waits_and_shutdown_returns_at_once,
         at_the_deadline_what_is_left_is_reported,
+        shutdown_returns_at_its_deadline_and_not_long_after,
         a_blocked_thread_does_not_hold_up_the_deadline,
         publishers_that_wait_for_room_are_drained_or_told,
         a_second_shutdown_returns_with_the_first,
@@ -292,6 +293,36 @@ async fn at_the_deadline_what_is_left_is_reported(lab: Lab) -> Outcome {
         "`shutdown` reported a call as interrupted, and it went on to its end"
     );
     Ok(())
+}
+
+async fn shutdown_returns_at_its_deadline_and_not_long_after(lab: Lab) -> Outcome {
+    lab.promise(
+        "`shutdown` returns at its deadline, or within a moment of it, when a handler hangs.",
+    );
+    let check = async |deadline: Duration| {
+        let hall = Hall::new(&lab);
+        let hung = hall.listen("hung", room_for(16, Overflow::Block), |_event| async {
+            std::future::pending().await
+        })?;
+        hall.publish_all(1, 1, 3).await?;
+        hung.heard.until_begun(1).await?;
+        let began = Instant::now();
+        timely(
+            &lab,
+            "`shutdown` to return",
+            &mut shutting_down(&hall.bus, deadline),
+        )
+        .await?;
+        let took = began.elapsed();
+        ensure!(
+            took >= deadline && took <= deadline * 2,
+            "a handler hangs, the deadline is {deadline:?}, and `shutdown` returned after {took:.0?}"
+        );
+        Ok(())
+    };
+    FairClock::stalls_beyond(4)
+        .run(&lab, [300, 1_000, 3_000], check)
+        .await
 }
 
 async fn a_blocked_thread_does_not_hold_up_the_deadline(lab: Lab) -> Outcome {

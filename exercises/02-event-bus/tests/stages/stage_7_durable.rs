@@ -25,6 +25,7 @@ pub fn checks() -> Vec<Check> {
         replay_gives_up_what_was_pending,
         replay_begins_once,
         a_stop_lets_the_call_end_and_no_other_begin,
+        a_stop_between_two_attempts_leaves_the_event_for_the_next_time,
         a_stop_does_not_wait_for_events,
         without_redis_nothing_is_followed,
     ]
@@ -786,6 +787,54 @@ async fn a_stop_lets_the_call_end_and_no_other_begin(lab: Lab) -> Outcome {
         some(&next.seen.ns())
     );
     next.finish(&lab).await?;
+    Ok(())
+}
+
+async fn a_stop_between_two_attempts_leaves_the_event_for_the_next_time(lab: Lab) -> Outcome {
+    lab.promise("A stop while a failed event waits for its next attempt does not wait for it: the event is not acknowledged, and whoever follows next gets it, and then those after it.");
+    let journal = Journal::new(&lab).await?;
+    let ids = journal.put(1, 3).await?;
+    let options = Follow {
+        attempts: 5,
+        // Longer than anybody waits.
+        retry_delay: Duration::from_secs(600),
+        ..journal.options()
+    };
+    let mut follower = journal.follower_with(options, |_stored, _times| async move {
+        Err(BoxError::from("not today"))
+    });
+    journal
+        .until("the first event to fail once", &follower, || async {
+            Ok(follower.seen.count() >= 1)
+        })
+        .await?;
+    lab.within(A_WHILE).await;
+    follower.stop();
+    timely(
+        &lab,
+        "`follow` to return, although an event waits for its next attempt",
+        &mut follower.task,
+    )
+    .await??;
+    let pending = journal.pending().await?;
+    ensure!(
+        pending.contains(&ids[0]),
+        "event 1 had failed once and waited for its next attempt; after the stop it is not pending any more: it was acknowledged, and is lost"
+    );
+    let next = journal.follower_with(journal.options(), |_stored, _times| async move { Ok(()) });
+    journal
+        .until(
+            "the three events to be handled by the next",
+            &next,
+            || async { Ok(next.seen.count() >= 3) },
+        )
+        .await?;
+    let seen = next.seen.ns();
+    ensure!(
+        seen == [1, 2, 3],
+        "whoever followed next was given {}",
+        some(&seen)
+    );
     Ok(())
 }
 
