@@ -12,7 +12,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::connection::is_declared_otherwise;
+use given::amqp::{is_declared_otherwise, reply};
 // end solution only
 
 /// Declares what tasks need, all of it durable:
@@ -137,7 +137,7 @@ fn text(text: &str) -> AMQPValue {
 
 fn why(error: &lapin::Error, what: String) -> Error {
     if is_declared_otherwise(error) {
-        let why = crate::connection::reply(error).map_or(String::new(), |(_, why)| why);
+        let why = reply(error).map_or(String::new(), |(_, why)| why);
         Error::Declared { what, why }
     } else {
         Error::Away(format!("declaring {what}: {error}"))

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-pub(crate) use given::amqp::{is_declared_otherwise, reply};
 use given::connection::without_password;
 use lapin::Connection;
 use redis::RedisResult;
