@@ -556,9 +556,12 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
         .arg(&["SET", "slowlog-log-slower-than", "10000"])
         .query_async(connection)
         .await?;
-    // A machine that was busy elsewhere makes a quick command slow: so the quietest of some parts counts. Of
-    // those in which much is left: what grows with the backlog is quick at its end.
-    let mut quietest = usize::MAX;
+    // A machine that is busy elsewhere makes a quick command slow now and then. A command that does too much
+    // is slow each time, or very slow; and what grows with the backlog is quick at its end. So the quietest
+    // of those parts counts in which much is left.
+    const FEW: usize = 20;
+    const LONG: u64 = 100_000;
+    let mut quietest = (usize::MAX, u64::MAX);
     let mut counted = 0;
     let mut seen = HashSet::new();
     for part in 0..5 {
@@ -575,12 +578,19 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
                 .collect();
             counted += store.claim(&term, &claims, 3).await?;
         }
-        let slow: usize = redis::cmd("SLOWLOG")
-            .arg("LEN")
-            .query_async(connection)
-            .await?;
+        let slow: Vec<(u64, u64, u64)> = redis::cmd("SLOWLOG")
+            .arg(&["GET", "128"])
+            .query_async::<Vec<Vec<redis::Value>>>(connection)
+            .await?
+            .iter()
+            .filter_map(|entry| {
+                let number = |n: usize| redis::from_redis_value_ref(entry.get(n)?).ok();
+                Some((number(0)?, number(1)?, number(2)?))
+            })
+            .collect();
+        let longest = slow.iter().map(|(_, _, micros)| *micros).max();
         if part < 3 {
-            quietest = quietest.min(slow);
+            quietest = quietest.min((slow.len(), longest.unwrap_or_default()));
         }
     }
     ensure!(
@@ -588,10 +598,12 @@ async fn a_hundred_thousand_due_jobs_do_not_hold_redis_up(lab: Lab) -> Outcome {
         "{JOBS} jobs were due; {} were seen, and {counted} claims counted",
         seen.len()
     );
+    let (slow, longest) = quietest;
     ensure!(
-        quietest == 0,
+        slow < FEW && longest < LONG,
         "JS15",
-        "in each of the first three fifths of the work there were commands that held Redis up for longer than 10 ms, {quietest} at least"
+        "in each of the first three fifths of the work, 400 commands or more, at least {slow} held Redis up for longer than 10 ms, one of them for {} ms",
+        longest / 1_000
     );
     Ok(())
 }
